@@ -1,0 +1,97 @@
+/**
+ * What connections, gateways, API and plugins talk to. A connection logs in with
+ * `connect`, gets a `Client` to publish and subscribe with, and is told through
+ * its `Receiver` what to send to the peer.
+ */
+import type { MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import type { DisconnectReason } from '../model/disconnect-reason.ts'
+import type { Message, MessageProperties, QoS } from '../model/message.ts'
+import type { ReasonCode } from '../model/reason-codes.ts'
+import type { Subscription } from '../model/subscription.ts'
+
+/** Published by the broker when a connection ends other than by a clean goodbye (MQTT 5.0 §3.1.2.5). */
+export interface Will {
+  topic: string
+  payload: Uint8Array
+  qos: QoS
+  retain: boolean
+  delaySeconds: number
+  properties: MessageProperties | undefined
+}
+
+export interface SessionOptions {
+  /** Drop an existing session of this client and start anew. */
+  cleanStart: boolean
+  /** How long the session outlives the connection; 0 = not at all, Infinity = for ever. */
+  expiryIntervalMs: number
+  /** Most unacknowledged QoS 1 and 2 deliveries the peer takes at a time, 1 to 65535. */
+  receiveMaximum: number
+  will?: Will
+}
+
+/** One message on its way to one client. Handed to a receiver, which must not change it. */
+export interface Delivery {
+  readonly message: Message
+  /** Of this delivery: the lower one of published and granted. */
+  readonly qos: QoS
+  /** As the subscriber is to see it. */
+  readonly retain: boolean
+  readonly dup: boolean
+  /** 1 to 65535 for QoS 1 and 2: give it back in `acked`, `received`, `completed`. 0 for QoS 0. */
+  readonly packetId: number
+  /** Identifiers of all subscriptions of this client that matched, undefined when none had one. */
+  readonly subscriptionIds: readonly number[] | undefined
+}
+
+/** The connection as its client sees it. */
+export interface Receiver {
+  /** True while a QoS 0 delivery would have to be dropped because the peer does not read. */
+  readonly congested: boolean
+  /** Sends a message to the peer. Must not block: encode and put it in the outbox. */
+  deliver(delivery: Delivery): void
+  /** QoS 2, second step again after a reconnect: the peer is to be asked to complete `packetId`. */
+  release(packetId: number): void
+  /** Kicked, taken over, expired, server stopping: tell the peer if its protocol can, and close. */
+  end(reason: DisconnectReason): void
+}
+
+export interface Connected {
+  kind: 'connected'
+  client: Client
+  /** An existing session was taken up. */
+  sessionPresent: boolean
+}
+
+/** A refusal is a value, not a throw. */
+export interface Refused {
+  kind: 'refused'
+  reason: ReasonCode
+}
+
+/** One entry of the client table, whatever it speaks. */
+export interface Client {
+  readonly info: ClientInfo
+  /**
+   * Authorizes, runs hooks, retains and routes. `message.topic` is the client's own, without mountpoint.
+   * @returns Success, NoMatchingSubscribers, NotAuthorized, TopicNameInvalid, QuotaExceeded, ...
+   *   If access rules say disconnect, the receiver's `end` was called before this returns.
+   */
+  publish(message: Message): MaybePromise<ReasonCode>
+  /** @returns per subscription, in order, the granted QoS or why not. Retained messages follow in a later turn. */
+  subscribe(subscriptions: readonly Subscription[]): MaybePromise<ReasonCode[]>
+  /** @returns per filter, in order, Success or NoSubscriptionExisted. */
+  unsubscribe(filters: readonly string[]): MaybePromise<ReasonCode[]>
+  /** QoS 1: done. QoS 2: refused by the peer. False if the id is unknown. */
+  acked(packetId: number): boolean
+  /** QoS 2, first answer of the peer. False if the id is unknown. */
+  received(packetId: number): boolean
+  /** QoS 2, done. False if the id is unknown. */
+  completed(packetId: number): boolean
+  /** The receiver can take more: called after `congested` has ended. */
+  drained(): void
+  /** The topic as the client knows it: without its mountpoint. */
+  unmounted(topic: string): string
+  /** The connection has ended. Publishes the will unless `reason` is `normal`. Safe to call twice. */
+  close(reason: DisconnectReason): void
+}

@@ -1,0 +1,56 @@
+import type { TSchema } from 'typebox'
+import type { Connected, Receiver, Refused, SessionOptions } from '../broker/broker.ts'
+import type { Transport, TransportKind } from '../listeners/transport.ts'
+import type { Login } from '../model/access.ts'
+import type { MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import type { Logger } from '../model/log.ts'
+
+/** What a listener adds to the clients that come through it. */
+export interface ListenerSettings {
+  readonly enableAuthn: boolean | 'quick_deny_anonymous'
+  /** Overrides the gateway's mountpoint when set. */
+  readonly mountpoint: string | undefined
+}
+
+/** All a gateway may reach. It never sees Aedes, sockets or a database. */
+export interface GatewayContext {
+  readonly log: Logger
+  /** Unix time in milliseconds. */
+  now(): number
+  /** Logs a client in: hooks, authentication, takeover within this gateway, session. */
+  connect(login: Login, options: SessionOptions, receiver: Receiver): MaybePromise<Connected | Refused>
+  /** The client table key of a client id in this gateway. */
+  keyOf(clientId: string): string
+  /** Fills `${clientid}`, `${username}` and the like of a mountpoint template. */
+  renderMountpoint(template: string, client: ClientInfo): string
+}
+
+/** A running gateway. The host (host.ts) binds its listeners and hands it their transports. */
+export interface Gateway<Config> {
+  /** Takes over a new peer: sets `transport.handler` before it returns. */
+  accept(transport: Transport, listener: ListenerSettings): void
+  /** Takes a new config without dropping clients. */
+  update(config: Config): void
+}
+
+export interface GatewayModule<Config = unknown> {
+  readonly name: string
+  /** As access rules, hooks and the API name its protocol: `mqtt-sn` for the gateway `mqttsn`. */
+  readonly protocol: string
+  readonly listenerTypes: readonly TransportKind[]
+  /** Its own options, beside those that every gateway has (config.ts). */
+  readonly schema: TSchema
+  /** WebSocket subprotocols and path where `listenerTypes` has ws or wss. */
+  readonly webSocket?: {
+    readonly path: string
+    readonly subprotocols: readonly string[]
+    readonly frames: 'binary' | 'text'
+  }
+  create(config: Config, context: GatewayContext): Gateway<Config>
+}
+
+/** Declares a gateway; the list is index.ts. Importing does nothing. */
+export function defineGateway<Config>(module: GatewayModule<Config>): GatewayModule<Config> {
+  return module
+}

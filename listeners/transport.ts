@@ -1,0 +1,66 @@
+import type { PeerCertificate } from '../model/client-info.ts'
+
+export type TransportKind = 'tcp' | 'tls' | 'ws' | 'wss' | 'udp' | 'dtls'
+
+export interface Address {
+  host: string
+  port: number
+}
+
+/**
+ * Bytes on their way to one peer. Everything written during a turn of the event
+ * loop leaves as one write at its end. Never blocks and never refuses: who writes
+ * looks at `congested` first and drops, queues or waits.
+ */
+export interface Outbox {
+  /** Where `reserve` puts bytes. Another object after each `reserve`: read it afterwards. */
+  readonly buffer: Buffer
+  /** True from `high_watermark` unsent bytes on, until the peer has read most of them. */
+  readonly congested: boolean
+  readonly unsentBytes: number
+  /** Makes room for `size` bytes and returns their offset in `buffer`. The caller fills all of them at once. */
+  reserve(size: number): number
+  /** Small ones are copied, large ones kept as they are until sent, so they must not change. */
+  append(bytes: Uint8Array): void
+}
+
+/** Why a transport is gone: for the log, the hooks and the API. */
+export type CloseReason =
+  | { kind: 'peer_closed' }
+  | { kind: 'local' } // end() or destroy() of our own side
+  | { kind: 'error'; error: Error }
+  | { kind: 'send_timeout' }
+
+/** What a connection does with its transport's events. No method may throw. */
+export interface TransportHandler {
+  /** The chunk belongs to the handler during this call only as far as it is not copied: see `Message.own`. */
+  onData(chunk: Buffer): void
+  /** The outbox has fallen below its low watermark after having been congested. */
+  onDrain(): void
+  /** Called once, last. */
+  onClose(reason: CloseReason): void
+}
+
+/** One peer's byte stream or datagrams, whatever carries them. */
+export interface Transport {
+  readonly kind: TransportKind
+  /** `tcp:default`, `stomp:ws:default` */
+  readonly listenerId: string
+  /** The client's own address: the one told by PROXY protocol or by a trusted header where configured. */
+  readonly peer: Address
+  readonly local: Address
+  readonly certificate: PeerCertificate | undefined
+  readonly outbox: Outbox
+  /** Bytes received and sent so far. */
+  readonly bytesReceived: number
+  readonly bytesSent: number
+  /** Set exactly once, within the turn in which the transport was handed out. */
+  handler: TransportHandler
+  /** Stops reading, so that the peer feels it; what the kernel holds stays there. */
+  pause(): void
+  resume(): void
+  /** Sends what is in the outbox, then closes; gives up after a few seconds. */
+  end(): void
+  /** Closes now; what is in the outbox is lost. */
+  destroy(): void
+}

@@ -1,0 +1,61 @@
+import type { ClientInfo } from './client-info.ts'
+import type { QoS } from './message.ts'
+import type { ReasonCode } from './reason-codes.ts'
+
+/** One attempt to log in, before anybody has said yes. */
+export interface Login {
+  readonly client: ClientInfo
+  readonly password: Uint8Array | undefined
+  /** MQTT 5 enhanced authentication; undefined for password logins. */
+  readonly authMethod?: string
+  readonly authData?: Uint8Array
+  /** `enable_authn` of the listener. */
+  readonly enableAuthn: boolean | 'quick_deny_anonymous'
+}
+
+/** What an allowed client may do and be, beyond being let in. */
+export interface Principal {
+  isSuperuser: boolean
+  attributes?: ReadonlyMap<string, string>
+  acl?: readonly Rule[]
+  expiresAtMs?: number
+}
+
+export type DenyReason = Extract<ReasonCode, 0x85 | 0x86 | 0x87 | 0x88 | 0x89 | 0x8a | 0x8c | 0x82 | 0x97>
+
+/** Answer of one authenticator, or of a whole chain. */
+export type Verdict =
+  | { kind: 'allow'; principal: Principal }
+  | { kind: 'deny'; reason: DenyReason }
+  | { kind: 'ignore' } // no opinion: ask the next one. Never means yes.
+
+export type Action = { kind: 'publish'; qos: QoS; retain: boolean } | { kind: 'subscribe'; qos: QoS }
+
+export type Permission = 'allow' | 'deny'
+
+/** Which clients a rule is about; all given conditions must hold. */
+export type Who =
+  | { kind: 'all' }
+  | { kind: 'username' | 'clientid'; is: string | RegExp }
+  | { kind: 'ipaddr'; matches: (host: string) => boolean }
+  | { kind: 'client_attr'; name: string; is: string | RegExp }
+  | { kind: 'zone' | 'listener'; is: string | RegExp }
+  | { kind: 'and' | 'or'; conditions: readonly Who[] }
+
+/** `exact` is `eq ...`; `filter` matches by wildcards and may hold `${placeholders}`. */
+export type TopicPattern =
+  | { kind: 'all' }
+  | { kind: 'exact'; text: string }
+  | { kind: 'filter'; text: string }
+
+/** One access rule, whatever source it came from (spec of authorization rules, EMQX `acl.conf` semantics). */
+export interface Rule {
+  readonly permission: Permission
+  readonly who: Who
+  readonly action: 'publish' | 'subscribe' | 'all'
+  /** Undefined = any. */
+  readonly qos?: readonly QoS[]
+  /** Undefined = any; only looked at for publish. */
+  readonly retain?: boolean
+  readonly topics: readonly TopicPattern[]
+}
