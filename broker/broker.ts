@@ -3,6 +3,7 @@
  * `connect`, gets a `Client` to publish and subscribe with, and is told through
  * its `Receiver` what to send to the peer.
  */
+import type { PropertyBag } from '../hooks/hookpoints.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
@@ -48,8 +49,11 @@ export interface Delivery {
 export interface Receiver {
   /** True while a QoS 0 delivery would have to be dropped because the peer does not read. */
   readonly congested: boolean
-  /** Sends a message to the peer. Must not block: encode and put it in the outbox. */
-  deliver(delivery: Delivery): void
+  /**
+   * Sends a message to the peer. Must not block: encode and put it in the outbox.
+   * @returns false if the peer cannot take it (larger than it allows): nothing was sent, it counts as done.
+   */
+  deliver(delivery: Delivery): boolean
   /** QoS 2, second step again after a reconnect: the peer is to be asked to complete `packetId`. */
   release(packetId: number): void
   /** Kicked, taken over, expired, server stopping: tell the peer if its protocol can, and close. */
@@ -61,17 +65,22 @@ export interface Connected {
   client: Client
   /** An existing session was taken up. */
   sessionPresent: boolean
+  /** What `client.connack` hooks want the answer to carry, where the protocol can. */
+  properties: PropertyBag
 }
 
 /** A refusal is a value, not a throw. */
 export interface Refused {
   kind: 'refused'
   reason: ReasonCode
+  properties: PropertyBag
 }
 
 /** One entry of the client table, whatever it speaks. */
 export interface Client {
   readonly info: ClientInfo
+  /** The answer to the login is on its way: from now on the receiver is given deliveries. Call it once. */
+  start(): void
   /**
    * Authorizes, runs hooks, retains and routes. `message.topic` is the client's own, without mountpoint.
    * @returns Success, NoMatchingSubscribers, NotAuthorized, TopicNameInvalid, QuotaExceeded, ...

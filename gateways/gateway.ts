@@ -4,7 +4,9 @@ import type { Transport, TransportKind } from '../listeners/transport.ts'
 import type { Login } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
+import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
+import type { Counters } from './counters.ts'
 
 /** What a listener adds to the clients that come through it. */
 export interface ListenerSettings {
@@ -16,6 +18,8 @@ export interface ListenerSettings {
 /** All a gateway may reach. It never sees Aedes, sockets or a database. */
 export interface GatewayContext {
   readonly log: Logger
+  /** Of this gateway: `packets.send.received`, `delivery.dropped.no_subid`, ... */
+  readonly counters: Counters
   /** Unix time in milliseconds. */
   now(): number
   /** Logs a client in: hooks, authentication, takeover within this gateway, session. */
@@ -32,6 +36,8 @@ export interface Gateway<Config> {
   accept(transport: Transport, listener: ListenerSettings): void
   /** Takes a new config without dropping clients. */
   update(config: Config): void
+  /** Tells every peer, if its protocol can, that it ends and why, and ends it. Without this the listeners just cut them. */
+  endAll?(reason: DisconnectReason): void
 }
 
 export interface GatewayModule<Config = unknown> {

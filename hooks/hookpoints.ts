@@ -71,3 +71,37 @@ export interface RunPoints {
   'delivery.dropped': [client: ClientInfo, message: Message, reason: DeliveryDropReason]
   'delivery.completed': [client: ClientInfo, message: Message]
 }
+
+export type FoldPoint = keyof FoldPoints
+export type RunPoint = keyof RunPoints
+export type HookPoint = FoldPoint | RunPoint
+
+/** Every hookpoint by name. The compiler finds one that is missing here or in the interfaces above. */
+export const HOOK_POINTS: Readonly<Record<FoldPoint, 'fold'> & Record<RunPoint, 'run'>> = {
+  'client.connect': 'fold',
+  'client.connack': 'fold',
+  'client.authenticate': 'fold',
+  'client.authorize': 'fold',
+  'client.subscribe': 'fold',
+  'client.unsubscribe': 'fold',
+  'message.publish': 'fold',
+  'message.puback': 'fold',
+  'message.delivered': 'fold',
+  'client.connected': 'run',
+  'client.disconnected': 'run',
+  'client.check_authn_complete': 'run',
+  'client.check_authz_complete': 'run',
+  'client.ping': 'run',
+  'session.created': 'run',
+  'session.resumed': 'run',
+  'session.discarded': 'run',
+  'session.takenover': 'run',
+  'session.disconnected': 'run',
+  'session.terminated': 'run',
+  'session.subscribed': 'run',
+  'session.unsubscribed': 'run',
+  'message.acked': 'run',
+  'message.dropped': 'run',
+  'delivery.dropped': 'run',
+  'delivery.completed': 'run',
+}

@@ -9,13 +9,19 @@ export interface Login {
   /** MQTT 5 enhanced authentication; undefined for password logins. */
   readonly authMethod?: string
   readonly authData?: Uint8Array
+  /** What the peer sent along, by MQTT 5 names; `client.connect` hooks may replace it. */
+  properties?: Record<string, unknown>
   /** `enable_authn` of the listener. */
   readonly enableAuthn: boolean | 'quick_deny_anonymous'
+  /** Aborts when the client has gone or its time to connect is over. */
+  readonly signal?: AbortSignal
 }
 
 /** What an allowed client may do and be, beyond being let in. */
 export interface Principal {
   isSuperuser: boolean
+  /** Let in without anybody having vouched for it. */
+  isAnonymous?: boolean
   attributes?: ReadonlyMap<string, string>
   acl?: readonly Rule[]
   expiresAtMs?: number

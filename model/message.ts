@@ -1,4 +1,5 @@
 import type { ClientInfo } from './client-info.ts'
+import { PayloadSlab } from './payload-slab.ts'
 
 export type QoS = 0 | 1 | 2
 
@@ -21,52 +22,79 @@ export interface MessageProperties {
 export class Message {
   /** With the publisher's mountpoint, as it is routed. */
   topic: string
-  payload: Uint8Array
-  qos: QoS
-  retain: boolean
-  properties: MessageProperties | undefined
-  /** The client table key of the publisher, '' when the broker itself published. No Local compares it. */
-  from: string
-  /** Who published, for hooks and logs. */
-  publisher: ClientInfo | undefined
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly properties: MessageProperties | undefined
+  /** Who published, for hooks, logs and No Local; undefined when the broker itself did. */
+  readonly publisher: ClientInfo | undefined
   /** Unix time in milliseconds at which the broker took the message. */
-  timestampMs: number
+  readonly timestampMs: number
   /** Unix time in milliseconds after which it is not delivered any more; 0 = never. */
-  expiresAtMs: number
+  readonly expiresAtMs: number
+  /** The payload is `bytes[start..end)`: reading it there saves making `payload`. */
+  bytes: Uint8Array
+  start: number
+  end: number
   /** Encoded forms shared by deliveries: see broker/mqtt/encode-publish.ts. Owned by the encoder. */
   wire: unknown
-  #owned: boolean
+  /** The delivery that all its plain QoS 0 subscribers share. Owned by broker/delivery.ts. */
+  plain: unknown
+  #payload: Uint8Array | undefined
+  #isOwned: boolean
 
+  /** @param bytes - the payload, or what holds it from `start` to `end` */
   constructor(
     topic: string,
-    payload: Uint8Array,
+    bytes: Uint8Array,
     qos: QoS,
     retain: boolean,
     properties: MessageProperties | undefined,
     publisher: ClientInfo | undefined,
     timestampMs: number,
+    start = 0,
+    end = bytes.length,
   ) {
     this.topic = topic
-    this.payload = payload
     this.qos = qos
     this.retain = retain
     this.properties = properties
-    this.from = publisher === undefined ? '' : publisher.key
     this.publisher = publisher
     this.timestampMs = timestampMs
-    const seconds = properties?.messageExpiryInterval
+    const seconds = properties === undefined ? undefined : properties.messageExpiryInterval
     this.expiresAtMs = seconds === undefined ? 0 : timestampMs + seconds * 1000
+    this.bytes = bytes
+    this.start = start
+    this.end = end
     this.wire = undefined
-    this.#owned = false
+    this.plain = undefined
+    this.#payload = undefined
+    this.#isOwned = false
+  }
+
+  get payload(): Uint8Array {
+    this.#payload ??=
+      this.end - this.start === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)
+    return this.#payload
+  }
+
+  /** The client table key of the publisher, '' when the broker itself published. */
+  get from(): string {
+    return this.publisher === undefined ? '' : this.publisher.key
   }
 
   /**
-   * Makes the payload safe to keep beyond this turn of the event loop. It may be a
-   * slice of a 64 KB network chunk, which a 40-byte retained message would pin.
+   * Makes the payload safe to keep beyond this turn of the event loop. It may lie in a
+   * 64 KB network chunk, which a 40-byte retained message would pin.
+   * @param slab - for payloads that may be small
    */
-  own(): void {
-    if (this.#owned) return
-    this.#owned = true
-    if (this.payload.byteLength * 2 < this.payload.buffer.byteLength) this.payload = Buffer.from(this.payload)
+  own(slab = new PayloadSlab()): void {
+    if (this.#isOwned) return
+    this.#isOwned = true
+    if ((this.end - this.start) * 2 >= this.bytes.buffer.byteLength) return
+    const at = slab.copy(this.bytes, this.start, this.end)
+    this.end += at - this.start
+    this.start = at
+    this.bytes = slab.buffer
+    this.#payload = undefined
   }
 }

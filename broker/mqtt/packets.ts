@@ -85,8 +85,10 @@ export interface ConnackPacket {
 export interface PublishPacket {
   type: 3
   topic: string
-  /** A slice of the chunk it arrived in. */
-  payload: Uint8Array
+  /** The chunk it arrived in; the payload is `bytes[payloadStart..payloadEnd)`. */
+  bytes: Buffer
+  payloadStart: number
+  payloadEnd: number
   qos: QoS
   retain: boolean
   dup: boolean

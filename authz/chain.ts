@@ -1,0 +1,268 @@
+import type { FoldResult } from '../hooks/bus.ts'
+import type { Authorization } from '../hooks/hookpoints.ts'
+import type { Action, Permission, Rule } from '../model/access.ts'
+import { isPromise, type MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import { faultOf, messageOf } from '../model/errors.ts'
+import type { Logger } from '../model/log.ts'
+import type { AuthzCache, CachedAnswer } from './cache.ts'
+import { checkedTopic } from './checked-topic.ts'
+import { type CompiledRule, compileRules, firstMatch } from './rule.ts'
+import type { Source, SourceAnswer } from './source.ts'
+
+type Result = FoldResult<Authorization>
+
+export interface ChainOptions {
+  noMatch: Permission
+  /** When a source failed and no other decided: true = `noMatch`, false = deny. */
+  ignoreBackendFailures: boolean
+}
+
+/** EMQX's `authorization.*`, by their meaning here. */
+export interface AuthzCounters {
+  total: number
+  allow: number
+  deny: number
+  superuser: number
+  matchedAllow: number
+  matchedDeny: number
+  nomatch: number
+  cacheHit: number
+  cacheMiss: number
+}
+
+export interface SourceCounters {
+  total: number
+  allow: number
+  deny: number
+  nomatch: number
+  /** Failed, and was passed over. */
+  ignore: number
+}
+
+/** One source in its place in the chain. */
+export interface SourceLink {
+  readonly source: Source
+  readonly counters: SourceCounters
+  readonly allow: Result
+  readonly deny: Result
+  /** The last attempt failed: said once, until it works again. */
+  isFailing: boolean
+}
+
+const SUPERUSER: Result = { stop: { result: 'allow', from: 'superuser' } }
+const CACHED_ALLOW: Result = { stop: { result: 'allow', from: 'cache' } }
+const CACHED_DENY: Result = { stop: { result: 'deny', from: 'cache' } }
+const ACL_ALLOW: Result = { stop: { result: 'allow', from: 'acl' } }
+const ACL_DENY: Result = { stop: { result: 'deny', from: 'acl' } }
+const LOGIN_EXPIRED: Result = { stop: { result: 'deny', from: 'expired' } }
+const FAILED: Result = { ok: { result: 'deny', from: 'source_failed' } }
+
+/** Superusers, the cache, the rules that came with the login, then the sources in order. */
+export class AuthzChain {
+  readonly links: readonly SourceLink[]
+  readonly counters: AuthzCounters = {
+    total: 0,
+    allow: 0,
+    deny: 0,
+    superuser: 0,
+    matchedAllow: 0,
+    matchedDeny: 0,
+    nomatch: 0,
+    cacheHit: 0,
+    cacheMiss: 0,
+  }
+  readonly #options: ChainOptions
+  readonly #cache: AuthzCache | undefined
+  readonly #now: () => number
+  readonly #log: Logger
+  readonly #noMatch: Result
+  /** Rules of logins, compiled once. */
+  readonly #acls = new WeakMap<readonly Rule[], CompiledRule[]>()
+
+  /** @param now - Unix time in milliseconds */
+  constructor(
+    sources: readonly Source[],
+    options: ChainOptions,
+    cache: AuthzCache | undefined,
+    now: () => number,
+    log: Logger,
+  ) {
+    this.links = sources.map((source) => ({
+      source,
+      counters: { total: 0, allow: 0, deny: 0, nomatch: 0, ignore: 0 },
+      allow: { stop: { result: 'allow', from: source.type } },
+      deny: { stop: { result: 'deny', from: source.type } },
+      isFailing: false,
+    }))
+    this.#options = options
+    this.#cache = cache
+    this.#now = now
+    this.#log = log
+    this.#noMatch = { ok: { result: options.noMatch, from: 'default' } }
+  }
+
+  /**
+   * The function for `client.authorize`. What a rule says ends the chain of hooks; where none
+   * is about it, later hooks may decide. Never throws.
+   * @param topic - as the peer sent it: `$share/...`, `$delayed/...` and the like are taken off here
+   */
+  readonly authorize = (
+    value: Authorization,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): MaybePromise<Result> => {
+    this.counters.total++
+    if (client.isSuperuser) {
+      this.counters.superuser++
+      return this.#counted(SUPERUSER)
+    }
+    if (client.acl !== undefined && (client.authExpiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#now()) {
+      return this.#counted(LOGIN_EXPIRED)
+    }
+    if (action.kind === 'publish' && this.#cache !== undefined) {
+      const known = this.#cache.get(client, action, topic)
+      if (known !== undefined) {
+        this.counters.cacheHit++
+        if (known === 'nomatch') return this.#undecided(value, false)
+        this.counters[known]++
+        return known === 'allow' ? CACHED_ALLOW : CACHED_DENY
+      }
+      this.counters.cacheMiss++
+    }
+    const said = this.#askAcl(client, action, checkedTopic(action, topic))
+    if (said === undefined) return this.#askFrom(0, false, value, client, action, topic)
+    this.#remember(client, action, topic, said)
+    return this.#matched(said, said === 'allow' ? ACL_ALLOW : ACL_DENY)
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.links.map(async ({ source }) => source.close()))
+  }
+
+  #askAcl(client: ClientInfo, action: Action, topic: string): Permission | undefined {
+    const { acl } = client
+    if (acl === undefined) return undefined
+    let rules = this.#acls.get(acl)
+    if (rules === undefined) this.#acls.set(acl, (rules = compileRules(acl)))
+    return firstMatch(rules, client, action, topic)
+  }
+
+  /** @param failed - whether a source asked before has failed */
+  #askFrom(
+    start: number,
+    failed: boolean,
+    value: Authorization,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): MaybePromise<Result> {
+    const checked = checkedTopic(action, topic)
+    let hasFailed = failed
+    for (let i = start; i < this.links.length; i++) {
+      const link = this.links[i] as SourceLink
+      const answer = this.#ask(link, client, action, checked)
+      if (isPromise(answer)) return this.#goOn(answer, i, hasFailed, value, client, action, topic)
+      if (answer === 'allow' || answer === 'deny')
+        return this.#decided(link, answer, hasFailed, client, action, topic)
+      hasFailed ||= answer === 'failed'
+    }
+    // What a failed source would have said is not known, so it is not remembered.
+    if (!hasFailed) this.#remember(client, action, topic, 'nomatch')
+    return this.#undecided(value, hasFailed)
+  }
+
+  async #goOn(
+    pending: Promise<SourceAnswer>,
+    index: number,
+    failed: boolean,
+    value: Authorization,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): Promise<Result> {
+    const link = this.links[index] as SourceLink
+    let hasFailed = failed
+    try {
+      const answer = this.#answered(link, await pending)
+      if (answer !== 'ignore') return this.#decided(link, answer, hasFailed, client, action, topic)
+    } catch (error) {
+      this.#failed(link, error)
+      hasFailed = true
+    }
+    return this.#askFrom(index + 1, hasFailed, value, client, action, topic)
+  }
+
+  #ask(
+    link: SourceLink,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): SourceAnswer | 'failed' | Promise<SourceAnswer> {
+    link.counters.total++
+    try {
+      const answer = link.source.authorize(client, action, topic)
+      return isPromise(answer) ? answer : this.#answered(link, answer)
+    } catch (error) {
+      this.#failed(link, error)
+      return 'failed'
+    }
+  }
+
+  #answered(link: SourceLink, answer: SourceAnswer): SourceAnswer {
+    if (link.isFailing) {
+      link.isFailing = false
+      this.#log.info({ source: link.source.type }, 'authorization source works again')
+    }
+    link.counters[answer === 'ignore' ? 'nomatch' : answer]++
+    return answer
+  }
+
+  #failed(link: SourceLink, error: unknown): void {
+    link.counters.ignore++
+    if (link.isFailing) return
+    link.isFailing = true
+    const fields = { source: link.source.type }
+    const text = `authorization source failed and is passed over until it works: ${messageOf(error)}`
+    if (faultOf(error) !== 'bug') this.#log.warn(fields, text)
+    else this.#log.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, text)
+  }
+
+  #decided(
+    link: SourceLink,
+    answer: Permission,
+    afterFailure: boolean,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): Result {
+    if (!afterFailure) this.#remember(client, action, topic, answer)
+    return this.#matched(answer, answer === 'allow' ? link.allow : link.deny)
+  }
+
+  #matched(answer: Permission, result: Result): Result {
+    this.counters[answer === 'allow' ? 'matchedAllow' : 'matchedDeny']++
+    return this.#counted(result)
+  }
+
+  /** What an earlier hook has said already counts more than the default. */
+  #undecided(value: Authorization, hasFailed: boolean): Result {
+    this.counters.nomatch++
+    if (hasFailed && !this.#options.ignoreBackendFailures) return this.#counted(FAILED)
+    if (value.from !== 'default') return undefined
+    return this.#counted(this.#noMatch)
+  }
+
+  #counted(result: Result): Result {
+    if (typeof result === 'object') {
+      const { result: permission } = 'stop' in result ? result.stop : result.ok
+      this.counters[permission]++
+    }
+    return result
+  }
+
+  #remember(client: ClientInfo, action: Action, topic: string, answer: CachedAnswer): void {
+    if (action.kind === 'publish') this.#cache?.set(client, action, topic, answer)
+  }
+}

@@ -1,0 +1,58 @@
+/** What an authorization source promises, and how one is declared so that config and chain can build it. */
+import type { TSchema } from 'typebox'
+import type { Action } from '../model/access.ts'
+import type { MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import type { Logger } from '../model/log.ts'
+
+/** `ignore`: no rule of this source is about it, ask the next one. Never means yes. */
+export type SourceAnswer = 'allow' | 'deny' | 'ignore'
+
+export interface Source {
+  /** `file`, `http`, ...: each type at most once. */
+  readonly type: string
+  /**
+   * Throws or rejects only when the backend itself failed; what that means is the chain's business.
+   * Keeps its own deadline.
+   * @param topic - the very string the rules are about: see `checkedTopic`
+   * @throws BrokerError BACKEND_FAILED, BACKEND_TIMEOUT
+   */
+  authorize(client: ClientInfo, action: Action, topic: string): MaybePromise<SourceAnswer>
+  /** Reads again what it read at the start; rejects and goes on with the old if that cannot be used. */
+  reload?(): Promise<void>
+  /** Safe to call twice. */
+  close(): MaybePromise<void>
+}
+
+export interface SourceContext {
+  readonly log: Logger
+  /** Relative paths in the config start here. */
+  readonly configDir: string
+}
+
+/** Fields every source has in the config. */
+export interface SourceBase {
+  type: string
+  enable: boolean
+}
+
+export interface SourceModule {
+  readonly type: string
+  readonly schema: TSchema
+  /** @throws BrokerError CONFIG_INVALID */
+  create(config: SourceBase, context: SourceContext): Promise<Source>
+}
+
+/** Declares a source; the list is modules.ts. Importing does nothing. */
+export function defineSource<Config extends SourceBase>(module: {
+  type: string
+  schema: TSchema
+  create(config: Config, context: SourceContext): Promise<Source>
+}): SourceModule {
+  return {
+    type: module.type,
+    schema: module.schema,
+    // The schema was chosen by type, so the config is this module's.
+    create: (config, context) => module.create(config as Config, context),
+  }
+}

@@ -1,0 +1,169 @@
+/** `mqtt.*`: limits and features of the broker and its MQTT connections, with EMQX's names and defaults. */
+import Type, { type Static } from 'typebox'
+import type { Permission } from '../model/access.ts'
+import { Count, Duration, Size, Strict } from '../model/schema.ts'
+import type { HubOptions } from './hub.ts'
+import type { MqttOptions } from './mqtt/options.ts'
+
+export const mqttSchema = Strict(
+  {
+    idle_timeout: Duration('15s', {
+      description: 'A connection that has not sent a whole CONNECT by then is closed',
+      hot: true,
+    }),
+    max_packet_size: Size('1MB', {
+      description: 'Largest packet taken from a client, 1B to 256MB. A larger one ends its connection',
+      hot: true,
+    }),
+    max_clientid_len: Type.Integer({
+      minimum: 23,
+      maximum: 65_535,
+      default: 65_535,
+      description: 'Longest client id, in bytes',
+      'x-hot': true,
+    }),
+    max_topic_levels: Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      default: 128,
+      description: 'Most levels of a topic or filter',
+    }),
+    max_topic_alias: Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      default: 65_535,
+      description: 'Topic aliases an MQTT 5 client may use, 0 = none',
+      'x-hot': true,
+    }),
+    max_qos_allowed: Type.Integer({
+      minimum: 0,
+      maximum: 2,
+      default: 2,
+      description: 'Highest QoS that publishers may use and subscribers are granted',
+    }),
+    retain_available: Type.Boolean({
+      default: true,
+      description: 'Whether messages may be retained',
+      'x-hot': true,
+    }),
+    wildcard_subscription: Type.Boolean({ default: true, description: 'Whether filters may hold + and #' }),
+    shared_subscription: Type.Boolean({
+      default: true,
+      description: 'Whether $share/group/filter may be used',
+    }),
+    ignore_loop_deliver: Type.Boolean({
+      default: false,
+      description:
+        'Do not send MQTT 3 clients what they published themselves (MQTT 5 clients have No Local for it)',
+      'x-hot': true,
+    }),
+    server_keepalive: Type.Union([Type.Literal('disabled'), Type.Integer({ minimum: 0, maximum: 65_535 })], {
+      default: 'disabled',
+      description: "Seconds that override every client's keep alive, or `disabled`",
+      'x-hot': true,
+    }),
+    keepalive_multiplier: Type.Number({
+      minimum: 1,
+      maximum: 65_535,
+      default: 1.5,
+      description: 'A client is gone after its keep alive times this without a packet',
+      'x-hot': true,
+    }),
+    session_expiry_interval: Duration('2h', {
+      description: 'How long sessions of MQTT 3 clients with clean session 0 outlive their connection',
+      hot: true,
+    }),
+    max_session_expiry_interval: Duration('infinity', {
+      description: 'Upper bound for the session expiry that MQTT 5 clients ask for',
+      hot: true,
+    }),
+    use_username_as_clientid: Type.Boolean({
+      default: false,
+      description: 'Take the user name as client id',
+      'x-hot': true,
+    }),
+    max_subscriptions: Count('infinity', { minimum: 1, description: 'Subscriptions per client' }),
+    max_sessions: Count(1_000_000, {
+      minimum: 1,
+      description: 'Sessions, connected and kept ones together. Beyond it new clients are refused',
+    }),
+    max_inflight: Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      default: 32,
+      description: 'Unacknowledged QoS 1 and 2 messages to one client; it may ask for fewer',
+    }),
+    max_mqueue_len: Count(1000, {
+      minimum: 0,
+      description:
+        'Messages that wait for a client that is away or whose window is full. The oldest one is dropped',
+    }),
+    mqueue_store_qos0: Type.Boolean({
+      default: true,
+      description: 'Keep QoS 0 messages too for a client that is away',
+    }),
+    upgrade_qos: Type.Boolean({
+      default: false,
+      description: 'Deliver with the higher one of published and granted QoS instead of the lower one',
+    }),
+    max_awaiting_rel: Count(100, {
+      minimum: 1,
+      description:
+        'QoS 2 messages of one client that wait for its PUBREL. MQTT 5 clients are told it as Receive Maximum',
+      hot: true,
+    }),
+    await_rel_timeout: Duration('300s', {
+      description: 'How long a QoS 2 message waits for PUBREL before its packet id is forgotten',
+      hot: true,
+    }),
+  },
+  { description: 'What MQTT clients may do, and limits for every client' },
+)
+
+export type MqttConfig = Static<typeof mqttSchema>
+
+/** The part that holds for clients of every protocol. */
+export function hubOptions(
+  mqtt: MqttConfig,
+  node: { name: string },
+  access: { noMatch: Permission; denyAction: 'ignore' | 'disconnect' },
+): HubOptions {
+  return {
+    nodeName: node.name,
+    session: {
+      maxInflight: mqtt.max_inflight,
+      maxQueueLength: mqtt.max_mqueue_len,
+      queuesQos0: mqtt.mqueue_store_qos0,
+      upgradesQos: mqtt.upgrade_qos,
+    },
+    maxTopicLevels: mqtt.max_topic_levels,
+    maxQos: mqtt.max_qos_allowed as HubOptions['maxQos'],
+    wildcardSubscription: mqtt.wildcard_subscription,
+    sharedSubscription: mqtt.shared_subscription,
+    maxSubscriptions: mqtt.max_subscriptions,
+    maxSessions: mqtt.max_sessions,
+    ...access,
+  }
+}
+
+/** The part that is about MQTT connections only. */
+export function mqttOptions(mqtt: MqttConfig): MqttOptions {
+  return {
+    idleTimeoutMs: mqtt.idle_timeout,
+    maxPacketBytes: mqtt.max_packet_size,
+    maxClientIdBytes: mqtt.max_clientid_len,
+    maxTopicAlias: mqtt.max_topic_alias,
+    maxQos: mqtt.max_qos_allowed as MqttOptions['maxQos'],
+    retainAvailable: mqtt.retain_available,
+    wildcardSubscription: mqtt.wildcard_subscription,
+    sharedSubscription: mqtt.shared_subscription,
+    maxAwaitingRelease: mqtt.max_awaiting_rel,
+    awaitReleaseTimeoutMs: mqtt.await_rel_timeout,
+    sessionExpiryMs: mqtt.session_expiry_interval,
+    maxSessionExpiryMs: mqtt.max_session_expiry_interval,
+    serverKeepAliveSeconds: mqtt.server_keepalive === 'disabled' ? undefined : mqtt.server_keepalive,
+    keepAliveMultiplier: mqtt.keepalive_multiplier,
+    ignoreLoopDeliver: mqtt.ignore_loop_deliver,
+    useUsernameAsClientId: mqtt.use_username_as_clientid,
+  }
+}

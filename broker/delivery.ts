@@ -1,0 +1,44 @@
+import type { Message, QoS } from '../model/message.ts'
+import type { Delivery } from './broker.ts'
+
+/** How far a QoS 1 or 2 delivery has come. */
+export type DeliveryState = 'queued' | 'sent' | 'released' // released: the peer has answered PUBREC, PUBREL is out
+
+/** A delivery as its session keeps it: in the queue, in flight, or only while it is encoded. */
+export class SessionDelivery implements Delivery {
+  readonly message: Message
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly subscriptionIds: readonly number[] | undefined
+  dup: boolean
+  packetId: number
+  state: DeliveryState
+
+  constructor(message: Message, qos: QoS, retain: boolean, subscriptionIds: readonly number[] | undefined) {
+    this.message = message
+    this.qos = qos
+    this.retain = retain
+    this.subscriptionIds = subscriptionIds
+    this.dup = false
+    this.packetId = 0
+    this.state = 'queued'
+  }
+
+  /** The same delivery of a changed message. */
+  with(message: Message): SessionDelivery {
+    const changed = new SessionDelivery(message, this.qos, this.retain, this.subscriptionIds)
+    changed.dup = this.dup
+    changed.packetId = this.packetId
+    changed.state = this.state
+    return changed
+  }
+}
+
+/** The one delivery that all plain QoS 0 subscribers of a message share. */
+export function plainDelivery(message: Message): SessionDelivery {
+  const shared = message.plain as SessionDelivery | undefined
+  if (shared !== undefined) return shared
+  const delivery = new SessionDelivery(message, 0, false, undefined)
+  message.plain = delivery
+  return delivery
+}

@@ -1,0 +1,151 @@
+import { Aedes } from 'aedes'
+import type { HookBus } from '../hooks/bus.ts'
+import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
+import { Message, type QoS } from '../model/message.ts'
+import type { HubClient } from './client.ts'
+import type { Route, Target } from './routing/route.ts'
+import type { Router } from './routing/router.ts'
+import type { Storage } from './storage/storage.ts'
+
+/** A client as Aedes sees it in its table. */
+export class TableEntry {
+  readonly id: string
+  readonly client: HubClient
+  /** Aedes counts here what other nodes have sent it; ours drop nothing by it. */
+  readonly duplicates: Record<string, number> = {}
+
+  constructor(client: HubClient) {
+    this.id = client.info.key
+    this.client = client
+  }
+
+  get closed(): boolean {
+    return this.client.isClosed
+  }
+
+  /** Aedes closes an entry when its id logs in on another node. */
+  close(done?: () => void): void {
+    this.client.end('takenover')
+    done?.()
+  }
+}
+
+/** A packet as Aedes publishes it: heartbeats, births, logins, wills of dead nodes. */
+interface AedesPacket {
+  topic: string
+  payload: Uint8Array
+  qos?: number
+  retain?: boolean
+}
+
+type Done = (error?: Error | null) => void
+
+/** The parts of Aedes that its public types leave out. Used here and nowhere else. */
+interface AedesParts {
+  readonly id: string
+  readonly clients: Record<string, TableEntry>
+  readonly connectedClients: number
+  readonly closed: boolean
+  listen(): Promise<void>
+  close(done?: () => void): void
+  registerClient(entry: TableEntry): void
+  unregisterClient(entry: TableEntry): void
+  on(event: 'error', listener: (error: Error) => void): unknown
+  publish(packet: AedesPacket, client: TableEntry | Done | null, done?: Done): void
+}
+
+const AedesKernel = Aedes as unknown as new (options: {
+  id: string
+  mq: Router
+  persistence: Storage
+  heartbeatInterval: number
+}) => AedesParts
+
+/** Packets under this prefix are Aedes talking to itself and to other nodes; they are nobody's subscription. */
+const INTERNAL_PREFIX = '$SYS/'
+
+/**
+ * Aedes' kernel: the client table with its takeover between nodes, births and
+ * heartbeats of nodes, the sweep for wills of dead ones. The publish pipeline is
+ * overridden: same order (retain, route), but nothing is wrapped or awaited without need.
+ */
+export class Kernel extends AedesKernel {
+  readonly router: Router
+  readonly storage: Storage
+  readonly #hooks: HookBus
+
+  constructor(options: {
+    nodeName: string
+    router: Router
+    storage: Storage
+    hooks: HookBus
+    heartbeatMs: number
+  }) {
+    super({
+      id: options.nodeName,
+      mq: options.router,
+      persistence: options.storage,
+      heartbeatInterval: options.heartbeatMs,
+    })
+    this.router = options.router
+    this.storage = options.storage
+    this.#hooks = options.hooks
+  }
+
+  clientOf(key: string): HubClient | undefined {
+    return this.clients[key]?.client
+  }
+
+  /**
+   * Stores the retained message of a topic, then routes it.
+   * @returns see `dispatch`; a promise only if the storage needs one.
+   */
+  retain(message: Message): MaybePromise<number> {
+    message.own()
+    return andThen(this.storage.storeRetained(message), () =>
+      this.dispatch(message, this.router.route(message.topic)),
+    )
+  }
+
+  /** Gives a message to the sessions on its route. @returns to how many it went, or for how many it was queued. */
+  dispatch(message: Message, route: Route): number {
+    const { targets, groups } = route
+    for (let i = 0; i < targets.length; i++) {
+      const target = targets[i] as Target
+      target.session.offer(message, target)
+    }
+    let count = targets.length
+    for (let i = 0; i < groups.length; i++) {
+      const member = groups[i]?.pick()
+      if (member === undefined) continue
+      member.session.offer(message, member)
+      count++
+    }
+    if (count === 0 && this.#hooks.has('message.dropped')) {
+      this.#hooks.run('message.dropped', message, 'no_subscribers')
+    }
+    return count
+  }
+
+  /** Aedes' own publications: internal ones go to the kernel's listeners, a dead node's wills are routed. */
+  override publish(packet: AedesPacket, client: TableEntry | Done | null, done?: Done): void {
+    const finished = typeof client === 'function' ? client : (done ?? (() => {}))
+    if (packet.topic.startsWith(INTERNAL_PREFIX)) {
+      this.router.emit(packet, finished)
+      return
+    }
+    const { topic, payload } = packet
+    const message = new Message(
+      topic,
+      payload,
+      (packet.qos ?? 0) as QoS,
+      packet.retain ?? false,
+      undefined,
+      undefined,
+      Date.now(),
+    )
+    const routed = message.retain ? this.retain(message) : this.dispatch(message, this.router.route(topic))
+    if (isPromise(routed)) routed.then(() => finished(), finished)
+    else finished()
+  }
+}

@@ -1,0 +1,342 @@
+/**
+ * One MQTT connection: cuts packets off what arrives, gives each to its handler
+ * (handle-*.ts) strictly in order, and writes what its client is to be sent.
+ *
+ *     connect -> connecting (somebody is being asked) -> connected -> closed
+ */
+import type { CloseReason, Transport, TransportHandler } from '../../listeners/transport.ts'
+import { Unread } from '../../listeners/unread.ts'
+import { isPromise, type MaybePromise } from '../../model/async.ts'
+import { DISCONNECT_CODES, type DisconnectReason } from '../../model/disconnect-reason.ts'
+import { faultOf, messageOf } from '../../model/errors.ts'
+import { ReasonCode } from '../../model/reason-codes.ts'
+import type { Delivery, Receiver } from '../broker.ts'
+import type { HubClient } from '../client.ts'
+import { decodePacket } from './decode.ts'
+import { emptyPublish } from './decode-publish.ts'
+import { encodePacket, PINGRESP, writeAck } from './encode.ts'
+import { writePublish } from './encode-publish.ts'
+import { frameLength } from './frame.ts'
+import { handleAck, handleShortAck } from './handle-acks.ts'
+import { answerBadConnect, handleConnect } from './handle-connect.ts'
+import { handleDisconnect } from './handle-disconnect.ts'
+import { handlePublish } from './handle-publish.ts'
+import { handleSubscribe, handleUnsubscribe } from './handle-subscribe.ts'
+import { MqttError, protocolError } from './mqtt-error.ts'
+import type { MqttContext, MqttListenerSettings } from './options.ts'
+import { PacketType, type ProtocolVersion, type ServerPacket } from './packets.ts'
+
+/** Bytes kept that arrive although reading has stopped: TLS and WebSocket may hand out some more. */
+const MAX_UNREAD_BYTES = 1024 * 1024
+
+export class MqttConnection implements TransportHandler, Receiver {
+  readonly transport: Transport
+  readonly context: MqttContext
+  readonly listener: MqttListenerSettings
+  /** Filled again for each PUBLISH. */
+  readonly publishPacket = emptyPublish()
+  version: ProtocolVersion = 5
+  client: HubClient | undefined
+  /** Largest packet the client takes [MQTT-3.1.2-24]. */
+  maxPacketBytes = Number.POSITIVE_INFINITY
+  /** Request Problem Information [MQTT-3.1.2-29] */
+  wantsReasons = true
+  /** Topics of the client's aliases, made with its first one. */
+  aliases: Map<number, string> | undefined
+  /** QoS 1 and 2 messages of the client that are not answered yet, because somebody is being asked. */
+  unanswered = 0
+  /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
+  nowMs = Date.now()
+  #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
+  #unread: Unread | undefined
+  #isWaiting = false
+  #isBackedUp = false
+  #hasMountpoint = false
+  #timer: NodeJS.Timeout | undefined
+  #keepAliveMs = 0
+
+  constructor(transport: Transport, context: MqttContext, listener: MqttListenerSettings) {
+    this.transport = transport
+    this.context = context
+    this.listener = listener
+    this.#timer = setTimeout(() => this.close('idle_timeout'), context.options.idleTimeoutMs)
+    transport.handler = this
+  }
+
+  get isOpen(): boolean {
+    return this.#state !== 'closed'
+  }
+
+  // TransportHandler ------------------------------------------------------------
+
+  onData(chunk: Buffer): void {
+    if (this.#state === 'closed') return
+    this.nowMs = Date.now()
+    if (this.#isPaused) return this.#keepForLater(chunk)
+    if (this.#unread === undefined) return this.#keep(chunk, this.#read(chunk))
+    this.#unread.append(chunk)
+    this.#readUnread()
+  }
+
+  onDrain(): void {
+    if (this.#state === 'closed') return
+    this.client?.drained()
+    this.#isBackedUp = false
+    this.#goOn()
+  }
+
+  onClose(reason: CloseReason): void {
+    this.#finish(CLOSED[reason.kind])
+  }
+
+  // Receiver --------------------------------------------------------------------
+
+  get congested(): boolean {
+    return this.transport.outbox.congested
+  }
+
+  deliver(delivery: Delivery): boolean {
+    const { message } = delivery
+    const topic =
+      this.#hasMountpoint && this.client !== undefined ? this.client.unmounted(message.topic) : message.topic
+    const nowMs = message.expiresAtMs === 0 ? 0 : Date.now()
+    return writePublish(
+      this.transport.outbox,
+      this.version,
+      delivery,
+      topic,
+      0,
+      this.maxPacketBytes,
+      nowMs,
+      this.context.topicBytes,
+    )
+  }
+
+  release(packetId: number): void {
+    writeAck(this.transport.outbox, this.version, PacketType.PUBREL, packetId, ReasonCode.Success)
+  }
+
+  /** The broker ends it: an MQTT 5 client is told why, others see the connection close. */
+  end(reason: DisconnectReason): void {
+    if (this.#state === 'closed') return
+    // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK
+    if (this.#state === 'connected')
+      this.send({ type: PacketType.DISCONNECT, code: DISCONNECT_CODES[reason] })
+    this.#finish(reason)
+    this.transport.end()
+  }
+
+  // For the handlers --------------------------------------------------------------
+
+  send(packet: ServerPacket): void {
+    const bytes = encodePacket(this.version, packet, this.maxPacketBytes)
+    if (bytes.length > 0) this.transport.outbox.append(bytes)
+  }
+
+  /** Our side ends it, for a reason of ours or for what the client did. */
+  close(reason: DisconnectReason): void {
+    this.client?.close(reason)
+    this.end(reason)
+  }
+
+  /** Ends without a DISCONNECT: the client has said goodbye itself, or CONNACK has told it. */
+  closeQuietly(reason: DisconnectReason): void {
+    this.#finish(reason)
+    this.transport.end()
+  }
+
+  /** The CONNECT is whole: the client is being authenticated and may take its own time for it. */
+  connecting(): void {
+    clearTimeout(this.#timer)
+    this.#state = 'connecting'
+  }
+
+  /** CONNACK is written: the client gets what is for it, and has to keep alive. */
+  connected(client: HubClient, keepAliveSeconds: number): void {
+    this.client = client
+    this.#state = 'connected'
+    this.#hasMountpoint = client.info.mountpoint !== ''
+    this.#keepAliveMs = keepAliveSeconds * 1000 * this.context.options.keepAliveMultiplier
+    this.#armKeepAlive(this.#keepAliveMs)
+    client.start()
+  }
+
+  // Reading -------------------------------------------------------------------------
+
+  get #isPaused(): boolean {
+    return this.#isWaiting || this.#isBackedUp
+  }
+
+  /** Handles the packets in `bytes`, as far as they are whole and nothing makes it wait. @returns where it stopped. */
+  #read(bytes: Buffer): number {
+    const end = bytes.length
+    let at = 0
+    try {
+      while (!this.#isPaused && this.#state !== 'closed') {
+        const length = frameLength(bytes, at, end, this.context.options.maxPacketBytes)
+        if (length <= 0) {
+          if (this.#state === 'connect' && at < end) refuseOtherThanConnect(bytes[at] as number)
+          break
+        }
+        const handled = this.#handle(bytes, at, at + length)
+        at += length
+        if (isPromise(handled)) this.#waitFor(handled)
+        // What we answer must not pile up while the client does not read: it is heard again when it has.
+        else if (this.transport.outbox.congested) this.#backUp()
+      }
+    } catch (error) {
+      this.#fail(error, bytes, at)
+    }
+    return at
+  }
+
+  #handle(bytes: Buffer, start: number, end: number): MaybePromise<void> {
+    if (this.client === undefined) return handleConnect(this, bytes, start, end)
+    const first = bytes[start] as number
+    if (first >> 4 === PacketType.PUBLISH) return handlePublish(this, this.client, bytes, start, end)
+    if (end - start === 4 && handleShortAck(this, this.client, first, bytes, start)) return
+    const packet = decodePacket(this.version, bytes, start, end)
+    switch (packet.type) {
+      case PacketType.SUBSCRIBE:
+        return handleSubscribe(this, this.client, packet)
+      case PacketType.UNSUBSCRIBE:
+        return handleUnsubscribe(this, this.client, packet)
+      case PacketType.PINGREQ:
+        this.transport.outbox.append(PINGRESP) // [MQTT-3.12.4-1]
+        this.context.hub.hooks.run('client.ping', this.client.info)
+        return
+      case PacketType.DISCONNECT:
+        return handleDisconnect(this, this.client, packet)
+      case PacketType.AUTH:
+        throw protocolError('AUTH without an authentication method in CONNECT') // [MQTT-4.12.0-7]
+      default:
+        handleAck(this, this.client, packet)
+    }
+  }
+
+  #readUnread(): void {
+    const unread = this.#unread
+    if (unread === undefined) return
+    const bytes = unread.bytes()
+    this.#keep(bytes, this.#read(bytes))
+  }
+
+  /** Keeps what could not be handled yet. */
+  #keep(bytes: Buffer, from: number): void {
+    if (this.#state === 'closed' || from === bytes.length) {
+      this.#unread = undefined
+      return
+    }
+    const length = this.#isPaused
+      ? 0
+      : frameLength(bytes, from, bytes.length, this.context.options.maxPacketBytes)
+    this.#unread ??= new Unread()
+    this.#unread.keep(bytes, from, length < 0 ? -length : 0)
+  }
+
+  #keepForLater(chunk: Buffer): void {
+    this.#unread ??= new Unread()
+    if (this.#unread.byteLength + chunk.length > MAX_UNREAD_BYTES) return this.close('quota_exceeded')
+    this.#unread.append(chunk)
+  }
+
+  /** The handler has to ask somebody: the next packet is not looked at before it has its answer. */
+  #waitFor(handled: Promise<void>): void {
+    this.#isWaiting = true
+    this.transport.pause()
+    handled.then(
+      () => {
+        this.#isWaiting = false
+        this.#goOn()
+      },
+      (error: unknown) => {
+        this.#isWaiting = false
+        this.#fail(error)
+      },
+    )
+  }
+
+  #backUp(): void {
+    this.#isBackedUp = true
+    this.transport.pause()
+  }
+
+  #goOn(): void {
+    if (this.#state === 'closed' || this.#isPaused) return
+    this.nowMs = Date.now()
+    this.#readUnread()
+    if (!this.#isPaused && this.isOpen) this.transport.resume()
+  }
+
+  // Ending --------------------------------------------------------------------------
+
+  /** What a peer does wrong is a debug line and its own end; anything else is ours and leaves its stack in the log. */
+  #fail(error: unknown, bytes?: Buffer, at = 0): void {
+    if (this.#state === 'closed') return
+    const { transport, context, client } = this
+    const fields = { clientid: client?.info.clientId, peer: transport.peer, listener: transport.listenerId }
+    if (faultOf(error) === 'peer')
+      context.log.debug({ ...fields, error: messageOf(error) }, 'bad packet, connection closed')
+    else context.log.error({ ...fields, error }, 'error while serving a connection, closed')
+    const code = error instanceof MqttError ? error.reasonCode : ReasonCode.UnspecifiedError
+    if (this.#state === 'connect' && bytes !== undefined) answerBadConnect(this, code, bytes, at)
+    const reason = reasonFor(code)
+    client?.close(reason)
+    if (this.#state === 'connected') this.send({ type: PacketType.DISCONNECT, code, ...this.#explain(error) })
+    this.#finish(reason)
+    transport.end()
+  }
+
+  #explain(error: unknown) {
+    return error instanceof MqttError && this.wantsReasons
+      ? { properties: { reasonString: error.message } }
+      : {}
+  }
+
+  #finish(reason: DisconnectReason): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    clearTimeout(this.#timer)
+    this.#unread = undefined
+    this.client?.close(reason)
+  }
+
+  /** [MQTT-3.1.2-22] one and a half times the keep alive without a packet, and the client is gone. */
+  #armKeepAlive(delayMs: number): void {
+    if (this.#keepAliveMs === 0) return
+    this.#timer = setTimeout(() => {
+      // While we do not read, the client's silence means nothing.
+      const leftMs = this.#isPaused ? this.#keepAliveMs : this.nowMs + this.#keepAliveMs - Date.now()
+      if (leftMs <= 0) this.close('keepalive_timeout')
+      else this.#armKeepAlive(leftMs)
+    }, delayMs)
+  }
+}
+
+const CLOSED = {
+  peer_closed: 'tcp_closed',
+  local: 'socket_error',
+  error: 'socket_error',
+  send_timeout: 'send_timeout',
+} as const satisfies Record<CloseReason['kind'], DisconnectReason>
+
+const REASONS: ReadonlyMap<ReasonCode, DisconnectReason> = new Map<ReasonCode, DisconnectReason>([
+  [ReasonCode.MalformedPacket, 'malformed_packet'],
+  [ReasonCode.PacketTooLarge, 'frame_too_large'],
+  [ReasonCode.TopicNameInvalid, 'topic_name_invalid'],
+  [ReasonCode.TopicFilterInvalid, 'topic_filter_invalid'],
+  [ReasonCode.TopicAliasInvalid, 'topic_alias_invalid'],
+  [ReasonCode.ReceiveMaximumExceeded, 'receive_maximum_exceeded'],
+  [ReasonCode.QoSNotSupported, 'qos_not_supported'],
+  [ReasonCode.RetainNotSupported, 'retain_not_supported'],
+  [ReasonCode.ProtocolError, 'protocol_error'],
+])
+
+function reasonFor(code: ReasonCode): DisconnectReason {
+  return REASONS.get(code) ?? 'internal_error'
+}
+
+/** [MQTT-3.1.0-1] seen from the first byte on, so that nobody has to wait for a whole packet of something else. */
+function refuseOtherThanConnect(first: number): void {
+  if (first >> 4 !== PacketType.CONNECT) throw protocolError('the first packet is not CONNECT')
+}

@@ -1,0 +1,134 @@
+/** PUBLISH from a client, and its answer by QoS [MQTT-3.3.4-1]. */
+import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
+import { Message, type MessageProperties } from '../../model/message.ts'
+import { ReasonCode } from '../../model/reason-codes.ts'
+import type { HubClient } from '../client.ts'
+import type { MqttConnection } from './connection.ts'
+import { decodePublish } from './decode-publish.ts'
+import { writeAck } from './encode.ts'
+import { mqttError, protocolError } from './mqtt-error.ts'
+import { PacketType, type PublishPacket } from './packets.ts'
+
+export function handlePublish(
+  connection: MqttConnection,
+  client: HubClient,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): MaybePromise<void> {
+  const packet = connection.publishPacket
+  const { context } = connection
+  decodePublish(connection.version, bytes, start, end, packet, context.topics)
+  if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
+  if (packet.qos > context.options.maxQos) {
+    throw mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${packet.qos} is not offered`)
+  }
+  if (packet.retain && !context.options.retainAvailable) {
+    throw mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
+  }
+  if (packet.qos === 2 && !isFirstCopy(connection, client, packet)) return
+
+  const { topic, qos, retain, packetId, payloadStart, payloadEnd } = packet
+  const properties = packet.properties as MessageProperties | undefined
+  const message = new Message(
+    topic,
+    bytes,
+    qos,
+    retain,
+    properties,
+    client.info,
+    connection.nowMs,
+    payloadStart,
+    payloadEnd,
+  )
+  const code = client.publish(message)
+  if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
+  return answer(connection, client, message, packetId, code)
+}
+
+/** Aliases are per connection and direction [MQTT-3.3.2-7]. */
+function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
+  const { topicAlias = 0, ...others } = packet.properties ?? {}
+  const { maxTopicAlias } = connection.context.options
+  if (topicAlias === 0 || topicAlias > maxTopicAlias) {
+    // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+    throw mqttError(
+      'TOPIC_ALIAS_INVALID',
+      ReasonCode.TopicAliasInvalid,
+      `topic alias ${topicAlias}, 1 to ${maxTopicAlias} are accepted`,
+    )
+  }
+  packet.properties = Object.keys(others).length === 0 ? undefined : others
+  connection.aliases ??= new Map()
+  if (packet.topic !== '')
+    connection.aliases.set(topicAlias, packet.topic) // [MQTT-3.3.2-12]
+  else {
+    const topic = connection.aliases.get(topicAlias)
+    if (topic === undefined) throw protocolError(`topic alias ${topicAlias} has no topic yet`)
+    packet.topic = topic
+  }
+}
+
+/** QoS 2: remembers the packet id until PUBREL. A copy of what is known already is answered and not published again [MQTT-4.3.3-10]. */
+function isFirstCopy(connection: MqttConnection, client: HubClient, packet: PublishPacket): boolean {
+  const { maxAwaitingRelease, awaitReleaseTimeoutMs } = connection.context.options
+  const { awaitingRelease } = client.session
+  const forgetBefore = connection.nowMs - awaitReleaseTimeoutMs
+  const since = awaitingRelease.get(packet.packetId)
+  if (since !== undefined && since > forgetBefore) {
+    const code = packet.dup ? ReasonCode.Success : ReasonCode.PacketIdentifierInUse
+    writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packet.packetId, code)
+    return false
+  }
+  if (awaitingRelease.size >= maxAwaitingRelease) forget(awaitingRelease, forgetBefore)
+  if (awaitingRelease.size >= maxAwaitingRelease) {
+    throw mqttError(
+      'LIMIT_EXCEEDED',
+      ReasonCode.ReceiveMaximumExceeded,
+      `more than ${maxAwaitingRelease} QoS 2 messages wait for PUBREL`,
+    )
+  }
+  awaitingRelease.set(packet.packetId, connection.nowMs)
+  return true
+}
+
+function forget(awaitingRelease: Map<number, number>, beforeMs: number): void {
+  for (const [packetId, since] of awaitingRelease) if (since <= beforeMs) awaitingRelease.delete(packetId)
+}
+
+async function answerLater(
+  connection: MqttConnection,
+  client: HubClient,
+  message: Message,
+  packetId: number,
+  code: Promise<ReasonCode>,
+): Promise<void> {
+  return answer(connection, client, message, packetId, await code)
+}
+
+function answer(
+  connection: MqttConnection,
+  client: HubClient,
+  message: Message,
+  packetId: number,
+  code: ReasonCode,
+): MaybePromise<void> {
+  if (code === ReasonCode.TopicNameInvalid)
+    throw mqttError('TOPIC_INVALID', code, 'topic has too many levels')
+  if (!connection.isOpen || packetId === 0) return
+  if (message.qos === 1) {
+    const { hooks } = connection.context.hub
+    if (!hooks.has('message.puback')) return puback(connection, packetId, code)
+    return andThen(hooks.fold('message.puback', code, message, packetId), (changed) =>
+      puback(connection, packetId, changed),
+    )
+  }
+  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse, so its PUBREL will come.
+  if (code >= 0x80 && connection.version === 5) client.session.awaitingRelease.delete(packetId)
+  writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packetId, code)
+}
+
+function puback(connection: MqttConnection, packetId: number, code: ReasonCode): void {
+  if (connection.isOpen)
+    writeAck(connection.transport.outbox, connection.version, PacketType.PUBACK, packetId, code)
+}

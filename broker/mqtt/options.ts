@@ -1,0 +1,52 @@
+import type { Logger } from '../../model/log.ts'
+import type { QoS } from '../../model/message.ts'
+import type { Hub } from '../hub.ts'
+import type { TopicBytes } from './topic-bytes.ts'
+import type { TopicCache } from './topic-cache.ts'
+
+/** What concerns MQTT connections only; limits that hold for every protocol are in `HubOptions`. */
+export interface MqttOptions {
+  /** From the transport to a whole CONNECT. */
+  idleTimeoutMs: number
+  maxPacketBytes: number
+  /** In bytes of UTF-8, 23 to 65535. */
+  maxClientIdBytes: number
+  /** Topic aliases a client may use, 0 to 65535. */
+  maxTopicAlias: number
+  maxQos: QoS
+  retainAvailable: boolean
+  wildcardSubscription: boolean
+  sharedSubscription: boolean
+  /** Inbound QoS 2 messages that wait for PUBREL, per client. Told to MQTT 5 clients as Receive Maximum. */
+  maxAwaitingRelease: number
+  awaitReleaseTimeoutMs: number
+  /** Of MQTT 3.x sessions without clean session. */
+  sessionExpiryMs: number
+  /** Upper bound for what MQTT 5 clients ask for. */
+  maxSessionExpiryMs: number
+  /** Overrides every client's keep alive; undefined = the client decides. */
+  serverKeepAliveSeconds: number | undefined
+  /** A client is gone after its keep alive times this. */
+  keepAliveMultiplier: number
+  /** No Local for MQTT 3.x clients. */
+  ignoreLoopDeliver: boolean
+  useUsernameAsClientId: boolean
+}
+
+/** What a listener adds. */
+export interface MqttListenerSettings {
+  enableAuthn: boolean | 'quick_deny_anonymous'
+  /** With placeholders. */
+  mountpoint: string
+  zone: string
+}
+
+/** What all MQTT connections of a broker share. `options` may be replaced while they live. */
+export interface MqttContext {
+  readonly hub: Hub
+  /** Topics of PUBLISH packets, as they come in and as they go out. */
+  readonly topics: TopicCache
+  readonly topicBytes: TopicBytes
+  readonly log: Logger
+  options: MqttOptions
+}

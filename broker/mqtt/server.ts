@@ -1,0 +1,52 @@
+import { createListener, type Listener, type ListenerContext } from '../../listeners/listener.ts'
+import { type ListenerPlan, ListenerSet } from '../../listeners/listener-set.ts'
+import type { ListenerOptions } from '../../listeners/options.ts'
+import type { Transport } from '../../listeners/transport.ts'
+import type { Logger } from '../../model/log.ts'
+import type { Hub } from '../hub.ts'
+import { MqttConnection } from './connection.ts'
+import type { MqttContext, MqttListenerSettings, MqttOptions } from './options.ts'
+import { TopicBytes } from './topic-bytes.ts'
+import { TopicCache } from './topic-cache.ts'
+
+/** One MQTT listener: where and how it listens, and what it means for its clients. */
+export interface MqttListener {
+  options: ListenerOptions
+  settings: MqttListenerSettings
+}
+
+type MqttListenerPlan = ListenerOptions & ListenerPlan
+
+/** MQTT clients over TCP, TLS, WebSocket and secure WebSocket. */
+export class MqttServer {
+  readonly listeners: ListenerSet<MqttListenerPlan, Listener>
+  readonly #context: MqttContext
+
+  constructor(hub: Hub, options: MqttOptions, log: Logger, context: ListenerContext) {
+    this.#context = { hub, options, log, topics: new TopicCache(), topicBytes: new TopicBytes() }
+    this.listeners = new ListenerSet((plan, accept) => createListener(plan, accept, log, context), log)
+  }
+
+  /** @throws BrokerError CONFIG_INVALID, LISTEN_FAILED, and then nothing is left open */
+  start(listeners: readonly MqttListener[]): Promise<void> {
+    return this.listeners.start(listeners.map((listener) => this.#plan(listener)))
+  }
+
+  /** Takes new options without dropping clients; a listener is bound anew only for another type or address. */
+  update(options: MqttOptions, listeners: readonly MqttListener[]): Promise<void> {
+    this.#context.options = options
+    return this.listeners.update(listeners.map((listener) => this.#plan(listener)))
+  }
+
+  /** Stops accepting. */
+  stop(): Promise<void> {
+    return this.listeners.stop()
+  }
+
+  #plan({ options, settings }: MqttListener): MqttListenerPlan {
+    const accept = (transport: Transport) => {
+      new MqttConnection(transport, this.#context, settings)
+    }
+    return { ...options, accept }
+  }
+}

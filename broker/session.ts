@@ -1,0 +1,323 @@
+import type { HookBus } from '../hooks/bus.ts'
+import type { DeliveryDropReason } from '../hooks/hookpoints.ts'
+import { andThen, isPromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import type { Logger } from '../model/log.ts'
+import type { Message, QoS } from '../model/message.ts'
+import type { PayloadSlab } from '../model/payload-slab.ts'
+import type { Receiver } from './broker.ts'
+import { plainDelivery, SessionDelivery } from './delivery.ts'
+import { Inflight } from './inflight.ts'
+import { MessageQueue } from './message-queue.ts'
+import { mergeTargets, type SubscriptionEntry, type Target } from './routing/route.ts'
+import type { RetainedCursor } from './storage/storage.ts'
+
+export interface SessionLimits {
+  /** Unacknowledged QoS 1 and 2 deliveries to one client, 1 to 65535; the peer may ask for fewer. */
+  maxInflight: number
+  /** Deliveries that wait for a window or for the client's return. */
+  maxQueueLength: number
+  /** Keep QoS 0 messages for a client that is away. */
+  queuesQos0: boolean
+  /** Deliver with the higher one of published and granted QoS instead of the lower one. */
+  upgradesQos: boolean
+}
+
+/** What every session of a broker shares. */
+export interface SessionContext {
+  readonly limits: SessionLimits
+  readonly hooks: HookBus
+  readonly log: Logger
+  /** Where the payloads of deliveries that wait are kept. */
+  readonly slab: PayloadSlab
+}
+
+/** Retained messages handed over per turn of the event loop: others must not wait for a large match. */
+const REPLAY_BATCH = 100
+
+/**
+ * What outlives a connection: subscriptions, unacknowledged and waiting deliveries,
+ * inbound QoS 2 ids. While a receiver is attached it hands deliveries on, else it queues them.
+ */
+export class Session {
+  readonly key: string
+  /** Who is, or was last, connected with it. */
+  info: ClientInfo
+  /** By filter, as the client wrote it. */
+  readonly subscriptions = new Map<string, SubscriptionEntry>()
+  /** Inbound QoS 2 packet ids that wait for PUBREL, with the Unix time in ms they came at. */
+  readonly awaitingRelease = new Map<number, number>()
+  /** How long it outlives its connection; Infinity = for ever. */
+  expiryIntervalMs = 0
+  /** Deliveries lost to this client, for any reason. */
+  droppedCount = 0
+
+  readonly #limits: SessionLimits
+  readonly #hooks: HookBus
+  readonly #log: Logger
+  readonly #slab: PayloadSlab
+  readonly #queue: MessageQueue
+  readonly #inflight = new Inflight()
+  /** Of `#inflight`, those that a new connection has not been sent again yet. */
+  #unsent: SessionDelivery[] = []
+  #receiver: Receiver | undefined
+  #window = 1
+  #replays: { cursor: RetainedCursor; entry: SubscriptionEntry }[] = []
+  #replayScheduled = false
+  /** Keeps deliveries in order behind one whose hooks are still running. */
+  #hooking: Promise<void> | undefined
+
+  constructor(info: ClientInfo, { limits, hooks, log, slab }: SessionContext) {
+    this.key = info.key
+    this.info = info
+    this.#limits = limits
+    this.#hooks = hooks
+    this.#log = log
+    this.#slab = slab
+    this.#queue = new MessageQueue(limits.maxQueueLength)
+  }
+
+  get isOnline(): boolean {
+    return this.#receiver !== undefined
+  }
+
+  get inflightCount(): number {
+    return this.#inflight.size
+  }
+
+  get queueLength(): number {
+    return this.#queue.length
+  }
+
+  /** Takes a receiver: sends again what was unacknowledged, in order [MQTT-4.4.0-1], then what waits. */
+  attach(receiver: Receiver, receiveMaximum: number): void {
+    this.#receiver = receiver
+    this.#window = Math.min(receiveMaximum, this.#limits.maxInflight)
+    this.#unsent = this.#inflight.inOrder()
+    this.#pump()
+  }
+
+  /** The connection is gone; from now on messages are queued. */
+  detach(): void {
+    this.#receiver = undefined
+  }
+
+  /** One routed message for this client. */
+  offer(message: Message, target: Target): void {
+    if (target.noLocal && message.from === this.key) return this.#offerNotLocal(message, target)
+    const qos = this.#qosOf(message, target)
+    const retain = message.retain && target.retainAsPublished
+    if (qos > 0) return this.#offerReliably(new SessionDelivery(message, qos, retain, target.identifiers))
+    const isPlain = !retain && target.identifiers === undefined
+    const delivery = isPlain
+      ? plainDelivery(message)
+      : new SessionDelivery(message, 0, retain, target.identifiers)
+    const receiver = this.#receiver
+    if (receiver === undefined) {
+      if (this.#limits.queuesQos0 && this.expiryIntervalMs > 0) this.#enqueue(delivery)
+      else this.#drop(delivery, 'qos0_msg')
+    } else if (receiver.congested) this.#drop(delivery, 'queue_full')
+    else if (this.#queue.qos0Count > 0)
+      this.#enqueue(delivery) // [MQTT-4.6.0-6] not past an older one
+    else this.#hand(receiver, delivery)
+  }
+
+  /** Hands over the retained messages of a new subscription, from the next turn on and as fast as the client takes them. */
+  replay(cursor: RetainedCursor, entry: SubscriptionEntry): void {
+    this.#replays.push({ cursor, entry })
+    this.#scheduleReplay()
+  }
+
+  /** QoS 1 done, or QoS 2 refused by the peer. @returns false for an unknown id. */
+  acked(packetId: number): boolean {
+    const delivery = this.#inflight.get(packetId)
+    if (delivery === undefined) return false
+    this.#inflight.delete(packetId)
+    this.#acknowledged(delivery)
+    this.#completed(delivery)
+    return true
+  }
+
+  /** PUBREC. @returns false for an unknown id. */
+  received(packetId: number): boolean {
+    const delivery = this.#inflight.get(packetId)
+    if (delivery === undefined || delivery.qos !== 2) return false
+    if (delivery.state !== 'released') this.#acknowledged(delivery)
+    delivery.state = 'released'
+    return true
+  }
+
+  /** PUBCOMP. @returns false for an unknown id. */
+  completed(packetId: number): boolean {
+    const delivery = this.#inflight.get(packetId)
+    if (delivery === undefined || delivery.state !== 'released') return false
+    this.#inflight.delete(packetId)
+    this.#completed(delivery)
+    return true
+  }
+
+  drained(): void {
+    this.#pump()
+  }
+
+  /** Drops everything that waits: the session has ended. */
+  clear(): void {
+    this.#receiver = undefined
+    this.#inflight.clear()
+    this.#unsent = []
+    this.#replays = []
+    this.#queue.clear()
+  }
+
+  #qosOf(message: Message, target: Target): QoS {
+    if (this.#limits.upgradesQos) return Math.max(message.qos, target.qos) as QoS
+    return Math.min(message.qos, target.qos) as QoS
+  }
+
+  /** The client's own message: only subscriptions without No Local count [MQTT-3.8.3-3]. */
+  #offerNotLocal(message: Message, target: Target): void {
+    const others = target.parts?.filter((part) => !part.noLocal) ?? []
+    if (others.length > 0) this.offer(message, mergeTargets(others))
+    else this.#hooks.run('delivery.dropped', this.info, message, 'no_local')
+  }
+
+  #offerReliably(delivery: SessionDelivery): void {
+    if (this.#queue.length === 0 && this.#hasRoom()) this.#send(delivery)
+    else this.#enqueue(delivery)
+  }
+
+  #hasRoom(): boolean {
+    const receiver = this.#receiver
+    return (
+      receiver !== undefined &&
+      !receiver.congested &&
+      this.#inflight.size - this.#unsent.length < this.#window
+    )
+  }
+
+  #enqueue(delivery: SessionDelivery): void {
+    delivery.message.own(this.#slab)
+    const dropped = this.#queue.push(delivery)
+    if (dropped !== undefined) this.#drop(dropped, 'queue_full')
+  }
+
+  /** Gives it a packet id and hands it over; it stays in flight until it is acknowledged. */
+  #send(delivery: SessionDelivery): void {
+    delivery.state = 'sent'
+    delivery.message.own(this.#slab)
+    this.#inflight.add(delivery)
+    if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
+  }
+
+  /** Sends what may be sent now: first again what was in flight, then the queue, then retained messages. */
+  #pump(): void {
+    while (this.#unsent.length > 0 && this.#hasRoom()) this.#resend(this.#unsent.shift() as SessionDelivery)
+    while (this.#unsent.length === 0) {
+      const next = this.#queue.peek()
+      if (next === undefined || (next.qos > 0 ? !this.#hasRoom() : this.#receiver?.congested !== false)) break
+      this.#queue.shift()
+      const { expiresAtMs } = next.message
+      if (expiresAtMs !== 0 && expiresAtMs <= Date.now())
+        this.#drop(next, 'expired') // [MQTT-3.3.2-5]
+      else if (next.qos > 0) this.#send(next)
+      else if (this.#receiver !== undefined) this.#hand(this.#receiver, next)
+    }
+    if (this.#replays.length > 0) this.#scheduleReplay()
+  }
+
+  #resend(delivery: SessionDelivery): void {
+    if (this.#inflight.get(delivery.packetId) !== delivery) return // acknowledged meanwhile
+    if (delivery.state === 'released')
+      this.#receiver?.release(delivery.packetId) // [MQTT-4.3.3-7] never the PUBLISH again
+    else {
+      delivery.dup = true // [MQTT-3.3.1-1]
+      if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
+    }
+  }
+
+  #hand(receiver: Receiver, delivery: SessionDelivery): void {
+    if (this.#hooking !== undefined || this.#hooks.has('message.delivered')) this.#handThroughHooks(delivery)
+    else this.#deliver(receiver, delivery)
+  }
+
+  #deliver(receiver: Receiver, delivery: SessionDelivery): void {
+    if (!receiver.deliver(delivery)) {
+      // [MQTT-3.1.2-25] what the peer cannot take counts as delivered
+      if (delivery.qos > 0) this.#inflight.delete(delivery.packetId)
+      this.#drop(delivery, 'too_large')
+    } else if (delivery.qos === 0 && this.#hooks.has('delivery.completed')) {
+      this.#hooks.run('delivery.completed', this.info, delivery.message)
+    }
+  }
+
+  /** Hooks may change the message or take their time; deliveries behind one that waits wait too. */
+  #handThroughHooks(delivery: SessionDelivery): void {
+    const fold = () => this.#hooks.fold('message.delivered', delivery.message, this.info)
+    const deliver = (message: Message) => {
+      if (this.#receiver === undefined) return
+      this.#deliver(this.#receiver, message === delivery.message ? delivery : delivery.with(message))
+    }
+    const result =
+      this.#hooking === undefined ? andThen(fold(), deliver) : this.#hooking.then(fold).then(deliver)
+    if (!isPromise(result)) return
+    const pending = result.finally(() => {
+      if (this.#hooking !== pending) return
+      this.#hooking = undefined
+      this.#pump()
+    })
+    this.#hooking = pending
+  }
+
+  #acknowledged(delivery: SessionDelivery): void {
+    if (this.#hooks.has('message.acked')) this.#hooks.run('message.acked', this.info, delivery.message)
+  }
+
+  #completed(delivery: SessionDelivery): void {
+    if (this.#hooks.has('delivery.completed')) {
+      this.#hooks.run('delivery.completed', this.info, delivery.message)
+    }
+    if (this.#queue.length > 0 || this.#unsent.length > 0 || this.#replays.length > 0) this.#pump()
+  }
+
+  #drop(delivery: SessionDelivery, reason: DeliveryDropReason): void {
+    this.droppedCount++
+    if (this.#hooks.has('delivery.dropped')) {
+      this.#hooks.run('delivery.dropped', this.info, delivery.message, reason)
+    }
+  }
+
+  #scheduleReplay(): void {
+    if (this.#replayScheduled || this.#receiver === undefined) return
+    this.#replayScheduled = true
+    setImmediate(() => {
+      this.#replayBatch().catch((error: unknown) => {
+        this.#replays = []
+        this.#log.error({ client: this.key, error }, 'retained messages could not be read for a subscription')
+      })
+    })
+  }
+
+  async #replayBatch(): Promise<void> {
+    for (let sent = 0; sent < REPLAY_BATCH; sent++) {
+      const replay = this.#replays[0]
+      // Without room it goes on when #pump is called: by an acknowledgement, a drained outbox, a new connection.
+      if (replay === undefined || this.#queue.length > 0 || !this.#hasRoom()) break
+      const next = replay.cursor.next()
+      const message = isPromise(next) ? await next : next
+      if (message === undefined) this.#replays.shift()
+      else this.#offerRetained(message, replay.entry)
+    }
+    this.#replayScheduled = false
+    if (this.#replays.length > 0 && this.#queue.length === 0 && this.#hasRoom()) this.#scheduleReplay()
+  }
+
+  #offerRetained(message: Message, entry: SubscriptionEntry): void {
+    if (this.subscriptions.get(entry.subscription.filter) !== entry) return // unsubscribed meanwhile
+    if (entry.noLocal && message.from === this.key) return
+    const qos = this.#qosOf(message, entry)
+    // [MQTT-3.3.1-8] sent because of a new subscription: RETAIN is 1
+    const delivery = new SessionDelivery(message, qos, true, entry.identifiers)
+    if (qos > 0) this.#offerReliably(delivery)
+    else if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
+  }
+}

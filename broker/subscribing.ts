@@ -1,0 +1,133 @@
+/** SUBSCRIBE and UNSUBSCRIBE of any protocol: check, authorize, hooks, then the trie and the retained messages. */
+import { all, andThen, type MaybePromise } from '../model/async.ts'
+import type { QoS } from '../model/message.ts'
+import { ReasonCode } from '../model/reason-codes.ts'
+import type { Subscription } from '../model/subscription.ts'
+import { hasWildcard, isValidFilter, parseShared, topicLevels } from '../model/topic.ts'
+import type { HubClient } from './client.ts'
+import type { Hub, HubOptions } from './hub.ts'
+import { SubscriptionEntry } from './routing/route.ts'
+
+/** @returns per subscription, in order, the granted QoS or why not [MQTT-3.8.4-6]. */
+export function subscribe(
+  hub: Hub,
+  client: HubClient,
+  subscriptions: readonly Subscription[],
+): MaybePromise<ReasonCode[]> {
+  const codes = subscriptions.map((subscription) => check(hub.options, subscription))
+  const permissions = subscriptions.map((subscription, i) =>
+    (codes[i] as ReasonCode) < 0x80 ? client.authorizeSubscribe(subscription) : false,
+  )
+  return andThen(all(permissions), (allowed) => {
+    if (client.isClosed) return codes.map(() => ReasonCode.NotAuthorized)
+    for (const [i, yes] of allowed.entries()) {
+      if (!yes && (codes[i] as ReasonCode) < 0x80) codes[i] = ReasonCode.NotAuthorized
+    }
+    return addGranted(hub, client, subscriptions, codes)
+  })
+}
+
+/** @returns per filter, in order, Success or NoSubscriptionExisted [MQTT-3.11.3-1]. */
+export function unsubscribe(
+  hub: Hub,
+  client: HubClient,
+  filters: readonly string[],
+): MaybePromise<ReasonCode[]> {
+  if (!hub.hooks.has('client.unsubscribe')) return filters.map((filter) => remove(hub, client, filter))
+  return andThen(hub.hooks.fold('client.unsubscribe', filters, client.info), (changed) => {
+    const codes = changed.map((filter) => remove(hub, client, filter))
+    return filters.map((_, i) => codes[i] ?? ReasonCode.Success)
+  })
+}
+
+/** Takes one subscription out of the routing; its session forgets it. */
+export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
+  entry.session.subscriptions.delete(entry.subscription.filter)
+  hub.kernel.router.remove(entry)
+  if (hub.hooks.has('session.unsubscribed')) {
+    hub.hooks.run('session.unsubscribed', entry.session.info, entry.subscription)
+  }
+}
+
+/** What can be said without asking anybody: the code to refuse with, or the QoS that may be granted. */
+function check(options: HubOptions, subscription: Subscription): ReasonCode {
+  if (!isValidFilter(subscription.filter)) return ReasonCode.TopicFilterInvalid
+  const shared = parseShared(subscription.filter)
+  const filter = shared?.filter ?? subscription.filter
+  if (topicLevels(filter) > options.maxTopicLevels) return ReasonCode.TopicFilterInvalid
+  if (shared !== undefined && !options.sharedSubscription) return ReasonCode.SharedSubscriptionsNotSupported
+  if (!options.wildcardSubscription && hasWildcard(filter))
+    return ReasonCode.WildcardSubscriptionsNotSupported
+  return Math.min(subscription.qos, options.maxQos) as ReasonCode
+}
+
+function addGranted(
+  hub: Hub,
+  client: HubClient,
+  subscriptions: readonly Subscription[],
+  codes: ReasonCode[],
+): MaybePromise<ReasonCode[]> {
+  const granted = subscriptions.filter((_, i) => (codes[i] as ReasonCode) < 0x80)
+  if (granted.length === 0 || !hub.hooks.has('client.subscribe'))
+    return addAll(hub, client, subscriptions, codes)
+  return andThen(hub.hooks.fold('client.subscribe', granted, client.info), (kept) => {
+    // As many as before: each may have been rewritten. Fewer: those that are gone are blocked.
+    const rewritten = new Map<Subscription, Subscription | undefined>()
+    for (const [i, subscription] of granted.entries()) {
+      const same = kept.find((other) => other.filter === subscription.filter)
+      rewritten.set(subscription, kept.length === granted.length ? kept[i] : same)
+    }
+    const changed = subscriptions.map((subscription, i) => {
+      if (!rewritten.has(subscription)) return subscription
+      const change = rewritten.get(subscription)
+      if (change === undefined) codes[i] = ReasonCode.ImplementationSpecificError
+      return change ?? subscription
+    })
+    return addAll(hub, client, changed, codes)
+  })
+}
+
+function addAll(
+  hub: Hub,
+  client: HubClient,
+  subscriptions: readonly Subscription[],
+  codes: ReasonCode[],
+): ReasonCode[] {
+  for (const [i, subscription] of subscriptions.entries()) {
+    const code = codes[i] as ReasonCode
+    if (code < 0x80) codes[i] = add(hub, client, subscription, code as QoS)
+  }
+  return codes
+}
+
+function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS): ReasonCode {
+  const { session } = client
+  const existing = session.subscriptions.get(subscription.filter)
+  if (existing === undefined && session.subscriptions.size >= hub.options.maxSubscriptions) {
+    return ReasonCode.QuotaExceeded
+  }
+  const { router, storage } = hub.kernel
+  const shared = parseShared(subscription.filter)
+  const filter = client.info.mountpoint + (shared?.filter ?? subscription.filter)
+  // [MQTT-3.8.4-3] a second one with the same filter replaces the first; nothing is routed in between
+  if (existing !== undefined) router.remove(existing)
+  const group = shared === undefined ? undefined : router.group(shared.group, filter)
+  const entry = new SubscriptionEntry(session, { ...subscription, qos }, filter, group)
+  session.subscriptions.set(subscription.filter, entry)
+  router.add(entry)
+  const isNew = existing === undefined
+  if (hub.hooks.has('session.subscribed')) {
+    hub.hooks.run('session.subscribed', client.info, entry.subscription, isNew)
+  }
+  const { retainHandling } = subscription // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+  const wantsRetained = shared === undefined && (retainHandling === 0 || (retainHandling === 1 && isNew))
+  if (wantsRetained && storage.retainedCount > 0) session.replay(storage.retained(filter), entry)
+  return qos
+}
+
+function remove(hub: Hub, client: HubClient, filter: string): ReasonCode {
+  const entry = client.session.subscriptions.get(filter)
+  if (entry === undefined) return ReasonCode.NoSubscriptionExisted
+  removeEntry(hub, entry)
+  return ReasonCode.Success
+}

@@ -1,0 +1,27 @@
+import type { Readable } from 'node:stream'
+import type { OpenUsers } from './users.ts'
+
+/** What the commands touch of the world around them; tests give their own. */
+export interface CliContext {
+  env: NodeJS.ProcessEnv
+  cwd: string
+  /** Where package.json and the packaged etc/ are. */
+  packageRoot: string
+  stdin: Readable & { isTTY?: boolean; setRawMode?(raw: boolean): unknown }
+  /** Results. */
+  print(text: string): void
+  /** Everything said to a person: notes, questions, errors. */
+  note(text: string): void
+  /** Starts the broker (`run` of main.ts). */
+  run(options: RunOptions): Promise<{ stop(): Promise<void> }>
+  openUsers: OpenUsers
+}
+
+export interface RunOptions {
+  configFile: string | undefined
+  env: NodeJS.ProcessEnv
+  overrides?: object
+}
+
+/** What ends a command with an exit code other than 0 and 2, with the reason for the user. */
+export class CommandFailed extends Error {}

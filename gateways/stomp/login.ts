@@ -1,0 +1,82 @@
+/** What a CONNECT frame says about who is there. */
+import { randomBytes } from 'node:crypto'
+import type { Transport } from '../../listeners/transport.ts'
+import type { Login } from '../../model/access.ts'
+import type { ClientInfo } from '../../model/client-info.ts'
+import { overrideClientinfo, scopeOf } from '../clientinfo-override.ts'
+import type { GatewayContext, ListenerSettings } from '../gateway.ts'
+import type { StompOptions } from './config.ts'
+import { type StompHeaders, type StompVersion, VERSIONS } from './headers.ts'
+import type { HeartbeatAgreement } from './heartbeat.ts'
+
+/** The newest version both know; undefined if there is none. No header means 1.0 (1.1 §Protocol Negotiation). */
+export function negotiateVersion(acceptVersion: string | undefined): StompVersion | undefined {
+  if (acceptVersion === undefined) return '1.0'
+  const offered = acceptVersion.split(',').map((version) => version.trim())
+  return VERSIONS.findLast((version) => offered.includes(version))
+}
+
+export interface LoginSource {
+  readonly transport: Transport
+  readonly listener: ListenerSettings
+  readonly options: StompOptions
+  readonly context: GatewayContext
+  readonly signal: AbortSignal
+}
+
+export function loginOf(
+  headers: StompHeaders,
+  version: StompVersion,
+  heartbeat: HeartbeatAgreement,
+  source: LoginSource,
+): Login {
+  const { transport, listener, options, context, signal } = source
+  const keepAliveSeconds = Math.floor(heartbeat.expectEveryMs / 1000)
+  const fields = new Map([
+    ['ConnInfo.proto_name', 'STOMP'],
+    ['ConnInfo.proto_ver', version],
+    ['ConnInfo.keepalive', String(keepAliveSeconds)],
+    ['ConnInfo.clean_start', 'true'],
+    ['ClientInfo.protocol', 'stomp'],
+    ['ClientInfo.zone', 'default'],
+  ])
+  const scope = scopeOf(transport, fields, (name) => headers.get(name))
+  const given = overrideClientinfo(options.clientinfoOverride, scope)
+  const clientId = given.clientId ?? randomClientId()
+  const client: ClientInfo = {
+    key: context.keyOf(clientId),
+    clientId,
+    username: given.username,
+    protocol: 'stomp',
+    protocolName: 'STOMP',
+    protocolVersion: version,
+    listener: transport.listenerId,
+    gateway: 'stomp',
+    zone: 'default',
+    peerHost: transport.peer.host,
+    peerPort: transport.peer.port,
+    localPort: transport.local.port,
+    certificate: transport.certificate,
+    isBridge: false,
+    keepAliveSeconds,
+    cleanStart: true,
+    mountpoint: '',
+    isSuperuser: false,
+    attributes: new Map(),
+    acl: undefined,
+    authExpiresAtMs: undefined,
+    connectedAtMs: context.now(),
+  }
+  client.mountpoint = context.renderMountpoint(mountpointOf(source), client)
+  const password = given.password === undefined ? undefined : Buffer.from(given.password)
+  return { client, password, enableAuthn: listener.enableAuthn, signal }
+}
+
+/** The template: the listener's, else the gateway's. */
+export function mountpointOf({ listener, options }: LoginSource): string {
+  return listener.mountpoint ?? options.mountpoint
+}
+
+function randomClientId(): string {
+  return randomBytes(8).toString('hex')
+}

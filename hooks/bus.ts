@@ -1,0 +1,281 @@
+/**
+ * The hook bus. Features, plugins and ExHook attach functions to named points; the
+ * broker calls the points. Chains are immutable arrays, replaced when one changes,
+ * so changing the bus while a chain runs affects the next call and not this one.
+ *
+ * The way through a chain of synchronous functions makes no promise, no closure and
+ * no argument array: hence the fixed number of arguments (a value and three more).
+ */
+import { isPromise, type MaybePromise } from '../model/async.ts'
+import { BrokerError, messageOf } from '../model/errors.ts'
+import { type Logger, silentLogger } from '../model/log.ts'
+import { ReasonCode } from '../model/reason-codes.ts'
+import {
+  type FoldPoint,
+  type FoldPoints,
+  HOOK_POINTS,
+  type HookPoint,
+  type RunPoint,
+  type RunPoints,
+} from './hookpoints.ts'
+
+/** Returned by a function to end the chain; a fold keeps the value it has. */
+export const STOP: unique symbol = Symbol('stop')
+
+export type FoldValue<P extends FoldPoint> = FoldPoints[P][0]
+
+/** Undefined: unchanged, go on. `ok`: go on with it. `stop`: end with it. STOP: end with what there is. */
+export type FoldResult<V> = undefined | { ok: V } | { stop: V } | typeof STOP
+
+export type FoldFunction<P extends FoldPoint> = (
+  ...args: FoldPoints[P]
+) => MaybePromise<FoldResult<FoldValue<P>>>
+
+/** Everything but STOP (or a promise of it) means: go on. */
+export type RunFunction<P extends RunPoint> = (...args: RunPoints[P]) => unknown
+
+export interface HookOptions<Args extends readonly unknown[]> {
+  /** Higher ones run first, equal ones in order of adding. Default 0; the bus knows no limits. */
+  priority?: number
+  /** False skips the function for this call. */
+  filter?: (...args: Args) => boolean
+}
+
+type AnyFunction = (value: unknown, a: unknown, b: unknown, c: unknown) => unknown
+
+interface Hook {
+  readonly name: string
+  readonly priority: number
+  readonly fn: AnyFunction
+  readonly filter: AnyFunction | undefined
+}
+
+type Chain = readonly Hook[]
+
+const EMPTY: Chain = []
+
+/** Where a failed function must not let a client through: the chain is cut with these. */
+const CUT_WITH: { readonly [P in FoldPoint]?: FoldValue<P> } = {
+  'client.authenticate': { kind: 'deny', reason: ReasonCode.NotAuthorized },
+  'client.authorize': { result: 'deny', from: 'hook_failed' },
+}
+
+export class HookBus {
+  readonly #chains: Record<HookPoint, Chain>
+  readonly #log: Logger
+
+  constructor(log: Logger = silentLogger) {
+    this.#log = log
+    const points = Object.keys(HOOK_POINTS) as HookPoint[]
+    this.#chains = Object.fromEntries(points.map((point) => [point, EMPTY])) as Record<HookPoint, Chain>
+  }
+
+  /**
+   * Attaches a function under a name of its own.
+   * @throws BrokerError CONFIG_INVALID for an unknown point or a name that is taken
+   */
+  add<P extends FoldPoint>(
+    point: P,
+    name: string,
+    fn: FoldFunction<P>,
+    options?: HookOptions<FoldPoints[P]>,
+  ): void
+  add<P extends RunPoint>(
+    point: P,
+    name: string,
+    fn: RunFunction<P>,
+    options?: HookOptions<RunPoints[P]>,
+  ): void
+  add(point: HookPoint, name: string, fn: unknown, options: HookOptions<never> = {}): void {
+    if (this.#chain(point).some((hook) => hook.name === name)) {
+      throw new BrokerError('CONFIG_INVALID', `${name} is already attached to ${point}`)
+    }
+    this.#insert(point, hookOf(name, fn, options))
+  }
+
+  /**
+   * Attaches a function; one that had the name before is replaced and its place taken anew.
+   * @throws BrokerError CONFIG_INVALID for an unknown point
+   */
+  put<P extends FoldPoint>(
+    point: P,
+    name: string,
+    fn: FoldFunction<P>,
+    options?: HookOptions<FoldPoints[P]>,
+  ): void
+  put<P extends RunPoint>(
+    point: P,
+    name: string,
+    fn: RunFunction<P>,
+    options?: HookOptions<RunPoints[P]>,
+  ): void
+  put(point: HookPoint, name: string, fn: unknown, options: HookOptions<never> = {}): void {
+    this.del(point, name)
+    this.#insert(point, hookOf(name, fn, options))
+  }
+
+  /** @returns whether there was one. @throws BrokerError CONFIG_INVALID for an unknown point */
+  del(point: HookPoint, name: string): boolean {
+    const chain = this.#chain(point)
+    const rest = chain.filter((hook) => hook.name !== name)
+    this.#chains[point] = rest.length === 0 ? EMPTY : rest
+    return rest.length < chain.length
+  }
+
+  /** Whether anything is attached: asked before building what a point is to be given. */
+  has(point: HookPoint): boolean {
+    return this.#chains[point] !== EMPTY
+  }
+
+  /**
+   * Passes a value through the functions of a point. Never throws: a function that fails is
+   * logged and skipped, at `client.authenticate` and `client.authorize` it ends the chain with a no.
+   * @returns a promise only if a function returned one
+   */
+  fold<P extends FoldPoint>(point: P, ...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
+  fold(point: FoldPoint, value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
+    const chain = this.#chains[point]
+    return chain === EMPTY ? value : this.#foldFrom(0, chain, point, value, a, b, c)
+  }
+
+  /** Notifies the functions of a point, in order, each after the one before it. Never throws, and nobody has to wait for it. */
+  run<P extends RunPoint>(point: P, ...args: RunPoints[P]): void
+  run(point: RunPoint, a?: unknown, b?: unknown, c?: unknown, d?: unknown): unknown {
+    const chain = this.#chains[point]
+    return chain === EMPTY ? undefined : this.#runFrom(0, chain, point, a, b, c, d)
+  }
+
+  #foldFrom(
+    start: number,
+    chain: Chain,
+    point: FoldPoint,
+    initial: unknown,
+    a: unknown,
+    b: unknown,
+    c: unknown,
+  ): unknown {
+    let value = initial
+    for (let i = start; i < chain.length; i++) {
+      const hook = chain[i] as Hook
+      let result: unknown
+      try {
+        if (hook.filter !== undefined && !hook.filter(value, a, b, c)) continue
+        result = hook.fn(value, a, b, c)
+      } catch (error) {
+        result = this.#failed(point, hook, error)
+      }
+      if (result === undefined) continue
+      if (isPromise(result)) return this.#foldLater(result, i, chain, point, value, a, b, c)
+      if (result === STOP) return value
+      if (!isObject(result)) continue
+      if ('stop' in result) return result.stop
+      if ('ok' in result) value = result.ok
+      else if (isThenable(result)) return this.#foldLater(result, i, chain, point, value, a, b, c)
+    }
+    return value
+  }
+
+  /** Goes on after the function at `index` has kept us waiting. */
+  async #foldLater(
+    pending: PromiseLike<unknown>,
+    index: number,
+    chain: Chain,
+    point: FoldPoint,
+    value: unknown,
+    a: unknown,
+    b: unknown,
+    c: unknown,
+  ): Promise<unknown> {
+    let result: unknown
+    try {
+      result = await pending
+    } catch (error) {
+      result = this.#failed(point, chain[index] as Hook, error)
+    }
+    if (result === STOP) return value
+    if (!isObject(result)) return this.#foldFrom(index + 1, chain, point, value, a, b, c)
+    if ('stop' in result) return result.stop
+    return this.#foldFrom(index + 1, chain, point, 'ok' in result ? result.ok : value, a, b, c)
+  }
+
+  #runFrom(
+    start: number,
+    chain: Chain,
+    point: RunPoint,
+    a: unknown,
+    b: unknown,
+    c: unknown,
+    d: unknown,
+  ): unknown {
+    for (let i = start; i < chain.length; i++) {
+      const hook = chain[i] as Hook
+      try {
+        if (hook.filter !== undefined && !hook.filter(a, b, c, d)) continue
+        const result = hook.fn(a, b, c, d)
+        if (result === STOP) return undefined
+        if (isPromise(result) || isThenable(result))
+          return this.#runLater(result, i, chain, point, a, b, c, d)
+      } catch (error) {
+        this.#failed(point, hook, error)
+      }
+    }
+    return undefined
+  }
+
+  async #runLater(
+    pending: PromiseLike<unknown>,
+    index: number,
+    chain: Chain,
+    point: RunPoint,
+    a: unknown,
+    b: unknown,
+    c: unknown,
+    d: unknown,
+  ): Promise<unknown> {
+    try {
+      if ((await pending) === STOP) return undefined
+    } catch (error) {
+      this.#failed(point, chain[index] as Hook, error)
+    }
+    return this.#runFrom(index + 1, chain, point, a, b, c, d)
+  }
+
+  /** @returns what the chain goes on with: a no where an exception must never become a yes, else nothing */
+  #failed(point: HookPoint, hook: Hook, error: unknown): { stop: unknown } | undefined {
+    const stack = error instanceof Error ? error.stack : undefined
+    this.#log.error({ point, hook: hook.name, stack }, `hook failed: ${messageOf(error)}`)
+    const cut: unknown = (CUT_WITH as Record<string, unknown>)[point]
+    return cut === undefined ? undefined : { stop: cut }
+  }
+
+  #insert(point: HookPoint, hook: Hook): void {
+    const chain = this.#chain(point)
+    const at = chain.findIndex((other) => other.priority < hook.priority)
+    this.#chains[point] = at < 0 ? [...chain, hook] : chain.toSpliced(at, 0, hook)
+  }
+
+  #chain(point: HookPoint): Chain {
+    if (!Object.hasOwn(this.#chains, point)) {
+      throw new BrokerError('CONFIG_INVALID', `there is no hookpoint ${JSON.stringify(point)}`)
+    }
+    return this.#chains[point]
+  }
+}
+
+function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {
+  return {
+    name,
+    priority: options.priority ?? 0,
+    fn: fn as AnyFunction,
+    filter: options.filter as AnyFunction | undefined,
+  }
+}
+
+function isObject(value: unknown): value is object & { ok?: unknown; stop?: unknown } {
+  return typeof value === 'object' && value !== null
+}
+
+/** A promise of another library or realm, as a plugin may return: taking it for "no opinion" would lose its no. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return isObject(value) && 'then' in value && typeof value.then === 'function'
+}

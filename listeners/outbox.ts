@@ -1,0 +1,238 @@
+/**
+ * An outbox gathers what is written to one peer during a turn of the event loop and hands
+ * it to the socket as one write at its end.
+ *
+ * Small writes are copied one after another into a buffer from the pool; large ones are kept
+ * as they are and go out beside it (`writev`). Node hands a write to the kernel at once when the
+ * kernel takes it: then nothing is pending after the write and the buffer goes back to the
+ * pool. Else the socket still reads from it, and the next batch gets another one.
+ */
+import { type BufferPool, type Flushable, type FlushQueue, MAX_POOLED_BYTES } from './flush-queue.ts'
+import type { Outbox } from './transport.ts'
+
+/** What an outbox needs of the transport it belongs to. */
+export interface Carrier {
+  /** Bytes handed over and not taken by the kernel. At 0 no buffer handed over is in use any more. */
+  readonly pendingBytes: number
+  /** Sends one piece. Calls `written`, where given, once the kernel has it. */
+  send(piece: Buffer, written: (() => void) | undefined): void
+  /** Sends several pieces as one write where the transport can. */
+  sendAll(pieces: readonly Uint8Array[], written: (() => void) | undefined): void
+  /** The outbox was congested and is not any more. */
+  drained(): void
+  /** The peer took nothing for `sendTimeoutMs` while the outbox was congested. */
+  stalled(): void
+  /** Sending threw: a bug. */
+  failed(error: unknown): void
+}
+
+export interface OutboxLimits {
+  /** Unsent bytes from which the outbox is congested, until less than half of them are left. */
+  highWatermarkBytes: number
+  /** Longest time congested without progress. `Infinity` = for ever. */
+  sendTimeoutMs: number
+}
+
+const EMPTY = Buffer.alloc(0)
+/** From this size on copying costs more than an element of `writev`. */
+const LARGE_BYTES = 16_384
+
+export class StreamOutbox implements Outbox, Flushable {
+  buffer: Buffer = EMPTY
+  /** Bytes handed to the socket so far. */
+  handedOver = 0
+  readonly #carrier: Carrier
+  readonly #queue: FlushQueue
+  readonly #pool: BufferPool
+  readonly #limits: OutboxLimits
+  /** `buffer` from `#start` to `#used` is not in `#pieces` yet. */
+  #start = 0
+  #used = 0
+  #pieces: Uint8Array[] = []
+  #pieceBytes = 0
+  /** Full buffers that `#pieces` point into. */
+  #full: Buffer[] = []
+  /** Size of the last batch: the next one starts with a buffer of that size. */
+  #lastBatch = 0
+  /** `pendingBytes` when last looked at: it only shrinks between two flushes. */
+  #pending = 0
+  #queued = false
+  #closed = false
+  #congested = false
+  #timer: NodeJS.Timeout | undefined
+  readonly #onWritten = (): void => this.#relax()
+
+  constructor(carrier: Carrier, queue: FlushQueue, limits: OutboxLimits) {
+    this.#carrier = carrier
+    this.#queue = queue
+    this.#pool = queue.pool
+    this.#limits = limits
+  }
+
+  get unsentBytes(): number {
+    return this.#ownBytes + this.#carrier.pendingBytes
+  }
+
+  get congested(): boolean {
+    if (this.#congested) return true
+    if (this.#ownBytes + this.#pending < this.#limits.highWatermarkBytes) return false
+    this.#pending = this.#carrier.pendingBytes
+    if (this.#ownBytes + this.#pending < this.#limits.highWatermarkBytes) return false
+    this.#congest()
+    return this.#congested
+  }
+
+  reserve(size: number): number {
+    const offset = this.#used
+    const end = offset + size
+    if (end > this.buffer.length) return this.#makeRoom(size)
+    this.#used = end
+    return offset
+  }
+
+  append(bytes: Uint8Array): void {
+    if (bytes.length >= LARGE_BYTES) {
+      this.#cut()
+      this.#addPiece(bytes)
+      this.#enqueue()
+      return
+    }
+    const offset = this.reserve(bytes.length)
+    this.buffer.set(bytes, offset)
+  }
+
+  /** Sends what has gathered. The queue calls it at the end of the turn; earlier is allowed. */
+  flush(): void {
+    this.#queued = false
+    const bytes = this.#ownBytes
+    if (this.#closed || bytes === 0) return this.#discard()
+    try {
+      this.#hand(bytes)
+    } catch (error) {
+      this.#release(false) // the socket may hold a part of it
+      this.#carrier.failed(error)
+    }
+  }
+
+  /** Drops what is unsent and everything written from now on. The transport is gone. */
+  close(): void {
+    this.#closed = true
+    this.#congested = false
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#discard()
+  }
+
+  get #ownBytes(): number {
+    return this.#pieceBytes + this.#used - this.#start
+  }
+
+  #hand(bytes: number): void {
+    const half = this.#limits.highWatermarkBytes / 2
+    const written = bytes + this.#carrier.pendingBytes >= half ? this.#onWritten : undefined
+    this.handedOver += bytes
+    if (this.#pieces.length === 0) {
+      this.#carrier.send(this.buffer.subarray(this.#start, this.#used), written)
+    } else {
+      this.#cut()
+      this.#carrier.sendAll(this.#pieces, written)
+    }
+    this.#pending = this.#carrier.pendingBytes
+    this.#release(this.#pending === 0)
+    this.#lastBatch = bytes
+    if (this.#pending >= this.#limits.highWatermarkBytes) this.#congest()
+    else this.#relax()
+  }
+
+  #makeRoom(size: number): number {
+    this.#enqueue()
+    const held = this.#used - this.#start
+    if (held + size > MAX_POOLED_BYTES) this.#chain(size)
+    else this.#grow(held, size)
+    const offset = this.#used
+    this.#used = offset + size
+    return offset
+  }
+
+  /** The biggest buffer is full: it goes out as it is, and another follows it. */
+  #chain(size: number): void {
+    this.#cut()
+    if (this.buffer !== EMPTY) this.#full.push(this.buffer)
+    this.buffer = this.#pool.take(Math.max(size, MAX_POOLED_BYTES))
+    this.#start = this.#used = 0
+  }
+
+  #grow(held: number, size: number): void {
+    const old = this.buffer
+    const wanted = old === EMPTY ? Math.max(size, this.#lastBatch) : held + Math.max(size, held)
+    this.buffer = this.#pool.take(Math.min(wanted, MAX_POOLED_BYTES))
+    if (held > 0) old.copy(this.buffer, 0, this.#start, this.#used)
+    // Pieces may still point into the part of it before `#start`.
+    if (this.#start > 0) this.#full.push(old)
+    else this.#pool.give(old)
+    this.#start = 0
+    this.#used = held
+  }
+
+  /** Closes the current run of small writes, so that what follows comes after it. */
+  #cut(): void {
+    if (this.#used > this.#start) this.#addPiece(this.buffer.subarray(this.#start, this.#used))
+    this.#start = this.#used
+  }
+
+  #addPiece(piece: Uint8Array): void {
+    this.#pieces.push(piece)
+    this.#pieceBytes += piece.length
+  }
+
+  #enqueue(): void {
+    if (this.#queued) return
+    this.#queued = true
+    this.#queue.add(this)
+  }
+
+  #discard(): void {
+    this.#release(true)
+  }
+
+  /** Starts anew with no buffer. `reuse`: nothing reads from the old ones any more. */
+  #release(reuse: boolean): void {
+    if (reuse && this.buffer !== EMPTY) {
+      this.#pool.give(this.buffer)
+      for (const buffer of this.#full) this.#pool.give(buffer)
+    }
+    this.buffer = EMPTY
+    this.#start = this.#used = 0
+    if (this.#pieces.length > 0) {
+      this.#pieces = []
+      this.#pieceBytes = 0
+    }
+    if (this.#full.length > 0) this.#full = []
+  }
+
+  #congest(): void {
+    if (this.#congested || this.#closed) return
+    this.#congested = true
+    this.#watch()
+  }
+
+  #relax(): void {
+    if (!this.#congested || this.#closed) return
+    this.#pending = this.#carrier.pendingBytes
+    if (this.#ownBytes + this.#pending >= this.#limits.highWatermarkBytes / 2) return
+    this.#congested = false
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#carrier.drained()
+  }
+
+  /** A peer that reads slowly is not a dead one: the clock starts anew as long as something leaves. */
+  #watch(): void {
+    if (this.#limits.sendTimeoutMs === Number.POSITIVE_INFINITY) return
+    const before = this.handedOver - this.#carrier.pendingBytes
+    this.#timer = setTimeout(() => {
+      if (this.handedOver - this.#carrier.pendingBytes > before) this.#watch()
+      else this.#carrier.stalled()
+    }, this.#limits.sendTimeoutMs)
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * The composition root: config -> log -> storage -> access -> broker -> gateways, and the
+ * life of the process: reload on SIGHUP, an orderly stop on SIGTERM and SIGINT.
+ */
+import { dirname, resolve } from 'node:path'
+import { authnConfigOf, type Config, gatewaysOf, hubOptionsOf, mqttListenersOf } from './assemble.ts'
+import { Authn } from './authn/index.ts'
+import { Authz } from './authz/index.ts'
+import { mqttOptions } from './broker/config.ts'
+import { Hub } from './broker/hub.ts'
+import { MqttServer } from './broker/mqtt/server.ts'
+import { MemoryStorage } from './broker/storage/storage-memory.ts'
+import { loadConfig } from './config/load.ts'
+import { configSchema } from './config/schema.ts'
+import type { GatewayConfig } from './gateways/config.ts'
+import { createContext } from './gateways/context.ts'
+import { GatewayHost } from './gateways/host.ts'
+import { gateways } from './gateways/index.ts'
+import { streamListenerFactory } from './gateways/stream-listeners.ts'
+import { HookBus } from './hooks/bus.ts'
+import { FlushQueue } from './listeners/flush-queue.ts'
+import type { ListenerContext } from './listeners/listener.ts'
+import { messageOf } from './model/errors.ts'
+import { createLog, type Log } from './observability/log.ts'
+
+export interface RunOptions {
+  configFile: string | undefined
+  env: NodeJS.ProcessEnv
+  /** Strongest layer of the config, in the spelling of the file. */
+  overrides?: object
+}
+
+/**
+ * Starts a broker and lets signals of the process control it.
+ * @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open
+ */
+export async function run(options: RunOptions): Promise<{ stop(): Promise<void> }> {
+  const { config } = load(options)
+  const log = createLog(config.log)
+  const broker = await Hubbub.start(config, configDirOf(options), log)
+  const stop = async (signal: string) => {
+    log.info({ signal }, 'stopping')
+    await broker.stop()
+    log.info({}, 'stopped')
+    process.exit(0)
+  }
+  let isStopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (isStopping) return
+      isStopping = true
+      void stop(signal)
+    })
+  }
+  process.on('SIGHUP', () => void broker.reload(options))
+  return broker
+}
+
+function load(options: RunOptions): { config: Config } {
+  return loadConfig({
+    schema: configSchema(),
+    file: options.configFile,
+    env: options.env,
+    ...(options.overrides === undefined ? {} : { overrides: options.overrides }),
+  })
+}
+
+function configDirOf(options: RunOptions): string {
+  return options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile))
+}
+
+/** A running broker with everything that belongs to it. */
+export class Hubbub {
+  readonly hub: Hub
+  readonly mqtt: MqttServer
+  readonly hooks: HookBus
+  readonly #log: Log
+  readonly #authn: Authn
+  readonly #authz: Authz
+  readonly #listening: ListenerContext = { flushQueue: new FlushQueue() }
+  readonly #gateways = new Map<string, GatewayHost>()
+  #config: Config
+  #stopped: Promise<void> | undefined
+  #reloading: Promise<void> = Promise.resolve()
+
+  private constructor(config: Config, log: Log, authn: Authn, authz: Authz) {
+    this.#config = config
+    this.#log = log
+    this.#authn = authn
+    this.#authz = authz
+    this.hooks = new HookBus(log)
+    this.hub = new Hub(hubOptionsOf(config), new MemoryStorage(), this.hooks, log)
+    this.mqtt = new MqttServer(this.hub, mqttOptions(config.mqtt), log, this.#listening)
+    authn.attach(this.hooks)
+    authz.attach(this.hooks)
+  }
+
+  /** @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open */
+  static async start(config: Config, configDir: string, log: Log): Promise<Hubbub> {
+    const dataDir = resolve(config.node.data_dir)
+    const authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir })
+    try {
+      const authz = await Authz.create(config.authorization, { log, configDir, now: Date.now })
+      const broker = new Hubbub(config, log, authn, authz)
+      await broker.#start()
+      return broker
+    } catch (error) {
+      await authn.close()
+      throw error
+    }
+  }
+
+  /** Reads the config again and takes it without dropping clients. What is wrong with it is logged, and all stays as it was. */
+  reload(options: RunOptions): Promise<void> {
+    this.#reloading = this.#reloading.then(async () => {
+      try {
+        await this.#update(load(options).config)
+        this.#log.info({}, 'configuration reloaded')
+      } catch (error) {
+        this.#log.error({ error: messageOf(error) }, 'configuration not reloaded')
+      }
+    })
+    return this.#reloading
+  }
+
+  /** Stops accepting, tells every client, and waits at most `node.shutdown_timeout` for them. Safe to call twice. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #start(): Promise<void> {
+    await this.hub.start()
+    try {
+      await this.mqtt.start(mqttListenersOf(this.#config, this.#log))
+      for (const [name, config] of gatewaysOf(this.#config, this.#log)) await this.#startGateway(name, config)
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+    if (this.mqtt.listeners.ids.length === 0) this.#log.warn({}, 'no MQTT listener is configured')
+    this.#log.info({ node: this.#config.node.name }, 'ready')
+  }
+
+  async #startGateway(name: string, config: GatewayConfig): Promise<void> {
+    const module = gateways.find((one) => one.name === name)
+    if (module === undefined) return
+    const connect = this.hub.connect.bind(this.hub)
+    const context = createContext(name, { connect, log: this.#log })
+    const host = new GatewayHost(module, config, context, streamListenerFactory(this.#log, this.#listening))
+    this.#gateways.set(name, host)
+    await host.start()
+  }
+
+  async #update(config: Config): Promise<void> {
+    this.#config = config
+    this.#log.setLevel(config.log.level)
+    this.#log.reopen()
+    await this.#authn.update(authnConfigOf(config))
+    await this.#authz.update(config.authorization)
+    this.hub.update(hubOptionsOf(config))
+    await this.mqtt.update(mqttOptions(config.mqtt), mqttListenersOf(config, this.#log))
+    for (const [name, gateway] of gatewaysOf(config, this.#log))
+      await this.#gateways.get(name)?.update(gateway)
+  }
+
+  async #stop(): Promise<void> {
+    const deadline = AbortSignal.timeout(this.#config.node.shutdown_timeout)
+    await this.mqtt.stop()
+    await Promise.all([
+      this.hub.stop(),
+      this.mqtt.listeners.drain(deadline),
+      ...[...this.#gateways.values()].map((host) => host.stop(deadline)),
+    ])
+    await this.#authn.close()
+  }
+}

@@ -1,0 +1,129 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Type from 'typebox'
+import { expect, onTestFinished, test } from 'vitest'
+import { type AuthorizationConfig, authorization } from '../../authz/config.ts'
+import { Authz } from '../../authz/index.ts'
+import { loadConfig } from '../../config/load.ts'
+import { HookBus } from '../../hooks/bus.ts'
+import type { Action } from '../../model/access.ts'
+import { silentLogger } from '../../model/log.ts'
+import { clientOf, temporaryDir } from '../authn/fixtures.ts'
+
+const PUBLISH: Action = { kind: 'publish', qos: 0, retain: false }
+const SUBSCRIBE: Action = { kind: 'subscribe', qos: 0 }
+
+function load(text: string): AuthorizationConfig {
+  const file = join(temporaryDir(), 'hubbub.yaml')
+  writeFileSync(file, text)
+  return loadConfig({ schema: Type.Object({ authorization }), file, env: {} }).config.authorization
+}
+
+async function start(config: AuthorizationConfig, configDir = temporaryDir()) {
+  const authz = await Authz.create(config, { log: silentLogger, configDir, now: () => 0 })
+  onTestFinished(() => authz.close())
+  const bus = new HookBus()
+  authz.attach(bus)
+  const client = clientOf({ peerHost: '10.0.0.1' })
+  const ask = (topic: string, action = PUBLISH) =>
+    bus.fold('client.authorize', authz.initial, client, action, topic)
+  return { authz, ask, configDir }
+}
+
+test('config: the defaults', () => {
+  expect(load('')).toEqual({
+    no_match: 'allow',
+    deny_action: 'ignore',
+    ignore_backend_failures: false,
+    cache: { enable: true, max_size: 32, ttl: 60_000, excludes: [] },
+    sources: [{ type: 'file', enable: true }],
+  })
+})
+
+test.each([
+  ['{ no_match: maybe }', /no_match/],
+  ['{ deny_action: shout }', /deny_action/],
+  ['{ sources: [{ type: oracle }] }', /type/],
+  ['{ sources: [{ type: file, colour: red }] }', /colour/],
+  ['{ cache: { max_size: 0 } }', /max_size/],
+  ['{ cache: { ttl: soon } }', /ttl/],
+])('config: %s is refused with its path', (text, path) => {
+  expect(() => load(`authorization: ${text}`)).toThrow(path)
+})
+
+test('without any file the built-in rules hold', async () => {
+  const { authz, ask } = await start(load(''))
+  expect(ask('a/b')).toEqual({ result: 'allow', from: 'file' })
+  expect(ask('#', SUBSCRIBE)).toEqual({ result: 'deny', from: 'file' })
+  expect(ask('$share/g/#', SUBSCRIBE)).toEqual({ result: 'deny', from: 'file' })
+  expect(authz.denyAction).toBe('ignore')
+})
+
+test('acl.conf beside the config file is read without being named', async () => {
+  const dir = temporaryDir()
+  writeFileSync(join(dir, 'acl.conf'), '{deny, all, publish, ["a"]}.')
+  const { ask } = await start(load('authorization: { no_match: deny }'), dir)
+  expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
+  expect(ask('b')).toEqual({ result: 'deny', from: 'default' })
+})
+
+test('rules may stand in the config itself', async () => {
+  const { ask } = await start(
+    load(`authorization: { sources: [{ type: file, rules: '{deny, all, all, ["a"]}.' }] }`),
+  )
+  expect(ask('a')).toMatchObject({ result: 'deny' })
+  expect(ask('b')).toEqual({ result: 'allow', from: 'default' })
+})
+
+test('a reload reads the file again and drops what was remembered', async () => {
+  const dir = temporaryDir()
+  const file = join(dir, 'rules.conf')
+  writeFileSync(file, '{allow, all, publish, ["a"]}.')
+  const { authz, ask } = await start(
+    load('authorization: { no_match: deny, sources: [{ type: file, path: rules.conf }] }'),
+    dir,
+  )
+  expect(ask('a')).toMatchObject({ result: 'allow' })
+  writeFileSync(file, '{deny, all}.')
+  expect(ask('a')).toEqual({ result: 'allow', from: 'cache' })
+  await authz.reload()
+  expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
+})
+
+test('a reload of a broken file names it and keeps the rules', async () => {
+  const dir = temporaryDir()
+  writeFileSync(join(dir, 'acl.conf'), '{deny, all}.')
+  const { authz, ask } = await start(load(''), dir)
+  writeFileSync(join(dir, 'acl.conf'), '{allow, all}.\n{allow, }.')
+  await expect(authz.reload()).rejects.toThrow(`${join(dir, 'acl.conf')}: line 2`)
+  expect(ask('a')).toMatchObject({ result: 'deny' })
+})
+
+test.each([
+  [`{ sources: [{ type: file, path: none.conf }] }`, /none\.conf/],
+  [`{ sources: [{ type: file, rules: 'x' }] }`, /authorization rules: line 1/],
+  [`{ sources: [{ type: file, path: a, rules: b }] }`, /not both/],
+  [`{ sources: [{ type: file }, { type: file }] }`, /file twice/],
+  [`{ cache: { excludes: ['a/#/b'] } }`, /excludes/],
+])('%s stops the start', async (text, why) => {
+  await expect(start(load(`authorization: ${text}`))).rejects.toThrow(why)
+})
+
+test('switched off, a source is not asked', async () => {
+  const { ask } = await start(load(`authorization: { sources: [{ type: file, enable: false }] }`))
+  expect(ask('#', SUBSCRIBE)).toEqual({ result: 'allow', from: 'default' })
+})
+
+test('a new config replaces the old; a bad one changes nothing', async () => {
+  const { authz, ask } = await start(load(''))
+  await expect(
+    authz.update(load('authorization: { sources: [{ type: file, path: none }] }')),
+  ).rejects.toThrow(/none/)
+  expect(ask('a')).toMatchObject({ result: 'allow' })
+  await authz.update(
+    load('authorization: { no_match: deny, deny_action: disconnect, sources: [], cache: { enable: false } }'),
+  )
+  expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
+  expect(authz.denyAction).toBe('disconnect')
+  expect(authz.cache).toBeUndefined()
+})

@@ -1,0 +1,223 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { FlushQueue } from '../../listeners/flush-queue.ts'
+import { type Carrier, StreamOutbox } from '../../listeners/outbox.ts'
+
+const LIMITS = { highWatermarkBytes: 1000, sendTimeoutMs: 15_000 }
+
+/** A socket that takes everything at once, or nothing until `take`. */
+class Stub implements Carrier {
+  pendingBytes = 0
+  blocked = false
+  writes: Buffer[] = []
+  drains = 0
+  stalls = 0
+  failures: unknown[] = []
+  #written: (() => void)[] = []
+
+  send(piece: Buffer, written: (() => void) | undefined): void {
+    // A blocked socket keeps the buffer itself, as the kernel has not read it yet.
+    this.writes.push(this.blocked ? piece : Buffer.from(piece))
+    if (this.blocked) this.pendingBytes += piece.length
+    if (written !== undefined) this.#written.push(written)
+  }
+
+  sendAll(pieces: readonly Uint8Array[], written: (() => void) | undefined): void {
+    this.send(Buffer.concat(pieces), written)
+  }
+
+  take(bytes = this.pendingBytes): void {
+    this.pendingBytes -= bytes
+    for (const written of this.#written.splice(0)) written()
+  }
+
+  drained(): void {
+    this.drains++
+  }
+  stalled(): void {
+    this.stalls++
+  }
+  failed(error: unknown): void {
+    this.failures.push(error)
+  }
+}
+
+const setup = (limits = LIMITS) => {
+  const stub = new Stub()
+  const queue = new FlushQueue()
+  return { stub, queue, outbox: new StreamOutbox(stub, queue, limits) }
+}
+
+const put = (outbox: StreamOutbox, text: string): void => {
+  const offset = outbox.reserve(text.length)
+  outbox.buffer.write(text, offset, 'latin1')
+}
+
+beforeEach(() => void vi.useFakeTimers())
+afterEach(() => void vi.useRealTimers())
+
+test('everything written during a turn leaves as one write, in order', () => {
+  const { stub, outbox } = setup()
+  put(outbox, 'one ')
+  outbox.append(Buffer.from('two '))
+  put(outbox, 'three')
+  expect(stub.writes).toEqual([])
+
+  vi.runAllTimers()
+
+  expect(stub.writes.map(String)).toEqual(['one two three'])
+  expect(outbox.handedOver).toBe(13)
+})
+
+test('outboxes that share a queue are flushed in the same turn', () => {
+  const { stub, queue, outbox } = setup()
+  const other = new Stub()
+  put(outbox, 'a')
+  put(new StreamOutbox(other, queue, LIMITS), 'b')
+
+  vi.runAllTimers()
+
+  expect([stub.writes.map(String), other.writes.map(String)]).toEqual([['a'], ['b']])
+})
+
+test('bytes come out as they went in, whatever the sizes', () => {
+  const { stub, outbox } = setup({ ...LIMITS, highWatermarkBytes: 1e9 })
+  let seed = 7
+  const random = (below: number): number => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below
+  for (let turn = 0; turn < 60; turn++) {
+    const expected: Buffer[] = []
+    for (let i = random(40); i >= 0; i--) {
+      const bytes = Buffer.alloc(random([10, 300, 5000, 40_000, 150_000][random(5)] as number), random(256))
+      expected.push(bytes)
+      if (random(2) === 0) outbox.append(bytes)
+      else {
+        const offset = outbox.reserve(bytes.length)
+        bytes.copy(outbox.buffer, offset)
+      }
+    }
+    vi.runAllTimers()
+    expect(Buffer.concat(stub.writes).equals(Buffer.concat(expected)), `turn ${turn}`).toBe(true)
+    stub.writes = []
+  }
+})
+
+test('a large piece is sent as it is, not copied', () => {
+  const { outbox, stub } = setup({ ...LIMITS, highWatermarkBytes: 1e9 })
+  const large = Buffer.alloc(20_000, 1)
+  let pieces: readonly Uint8Array[] = []
+  stub.sendAll = (all) => {
+    pieces = [...all]
+  }
+  put(outbox, 'head')
+  outbox.append(large)
+  put(outbox, 'tail')
+
+  vi.runAllTimers()
+
+  expect(pieces.map((piece) => piece.length)).toEqual([4, 20_000, 4])
+  expect(pieces[1]).toBe(large)
+})
+
+test('a buffer which the socket still reads from is not written to', () => {
+  const { stub, outbox } = setup()
+  stub.blocked = true
+  put(outbox, 'first')
+  vi.runAllTimers()
+  put(outbox, 'XXXXX')
+  vi.runAllTimers()
+
+  expect(stub.writes.map(String)).toEqual(['first', 'XXXXX'])
+})
+
+test('an idle outbox holds no buffer', () => {
+  const { outbox } = setup()
+  put(outbox, 'x'.repeat(500))
+  vi.runAllTimers()
+
+  expect(outbox.buffer.length).toBe(0)
+  expect(outbox.unsentBytes).toBe(0)
+})
+
+test('it is congested from the high watermark until below half of it, and says so once', () => {
+  const { stub, outbox } = setup()
+  stub.blocked = true
+  put(outbox, 'x'.repeat(999))
+  expect(outbox.congested).toBe(false)
+  put(outbox, 'x')
+  expect(outbox.congested).toBe(true)
+  vi.advanceTimersByTime(1)
+  expect(outbox.unsentBytes).toBe(1000)
+
+  stub.take(500)
+  expect([outbox.congested, stub.drains]).toEqual([true, 0])
+  put(outbox, 'y') // the next write carries the next notice
+  vi.advanceTimersByTime(1)
+  stub.take(2)
+
+  expect([outbox.congested, stub.drains]).toEqual([false, 1])
+})
+
+test('bytes that the kernel takes at once end the congestion at the end of the turn', () => {
+  const { stub, outbox } = setup()
+  put(outbox, 'x'.repeat(1500))
+  expect(outbox.congested).toBe(true)
+
+  vi.runAllTimers()
+
+  expect([outbox.congested, stub.drains, stub.stalls]).toEqual([false, 1, 0])
+})
+
+test('a peer that takes nothing for the send timeout is given up, even if nobody asks', () => {
+  const { stub, outbox } = setup()
+  stub.blocked = true
+  put(outbox, 'x'.repeat(2000))
+
+  vi.advanceTimersByTime(14_999)
+  expect(stub.stalls).toBe(0)
+  vi.advanceTimersByTime(100)
+
+  expect(stub.stalls).toBe(1)
+})
+
+test('a slow peer is not a dead one', () => {
+  const { stub, outbox } = setup()
+  stub.blocked = true
+  put(outbox, 'x'.repeat(2000))
+  for (let i = 0; i < 4; i++) {
+    vi.advanceTimersByTime(10_000)
+    stub.take(200)
+  }
+  expect(stub.stalls).toBe(0)
+
+  vi.advanceTimersByTime(30_100)
+
+  expect(stub.stalls).toBe(1)
+})
+
+test('after close everything is dropped, and no timer is left', () => {
+  const { stub, outbox } = setup()
+  stub.blocked = true
+  put(outbox, 'x'.repeat(2000))
+  vi.advanceTimersByTime(1)
+  outbox.close()
+  put(outbox, 'late')
+  outbox.append(Buffer.alloc(20_000))
+  vi.runAllTimers()
+
+  expect(stub.writes).toHaveLength(1)
+  expect([stub.stalls, stub.drains, outbox.congested, vi.getTimerCount()]).toEqual([0, 0, false, 0])
+})
+
+test('an error while sending ends this peer and no other', () => {
+  const { stub, queue, outbox } = setup()
+  const other = new Stub()
+  stub.send = () => {
+    throw new Error('boom')
+  }
+  put(outbox, 'a')
+  put(new StreamOutbox(other, queue, LIMITS), 'b')
+
+  vi.runAllTimers()
+
+  expect(stub.failures).toEqual([new Error('boom')])
+  expect(other.writes.map(String)).toEqual(['b'])
+})
