@@ -20,6 +20,7 @@ import { streamListenerFactory } from './gateways/stream-listeners.ts'
 import { HookBus } from './hooks/bus.ts'
 import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
+import { CoarseClock } from './model/coarse-clock.ts'
 import { messageOf } from './model/errors.ts'
 import { createLog, type Log } from './observability/log.ts'
 
@@ -77,13 +78,15 @@ export class Hubbub {
   readonly #log: Log
   readonly #authn: Authn
   readonly #authz: Authz
+  readonly #clock: CoarseClock
   readonly #listening: ListenerContext = { flushQueue: new FlushQueue() }
   readonly #gateways = new Map<string, GatewayHost>()
   #config: Config
   #stopped: Promise<void> | undefined
   #reloading: Promise<void> = Promise.resolve()
 
-  private constructor(config: Config, log: Log, authn: Authn, authz: Authz) {
+  private constructor(config: Config, log: Log, authn: Authn, authz: Authz, clock: CoarseClock) {
+    this.#clock = clock
     this.#config = config
     this.#log = log
     this.#authn = authn
@@ -98,13 +101,15 @@ export class Hubbub {
   /** @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open */
   static async start(config: Config, configDir: string, log: Log): Promise<Hubbub> {
     const dataDir = resolve(config.node.data_dir)
+    const clock = new CoarseClock()
     const authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir })
     try {
-      const authz = await Authz.create(config.authorization, { log, configDir, now: Date.now })
-      const broker = new Hubbub(config, log, authn, authz)
+      const authz = await Authz.create(config.authorization, { log, configDir, now: clock.now })
+      const broker = new Hubbub(config, log, authn, authz, clock)
       await broker.#start()
       return broker
     } catch (error) {
+      clock.stop()
       await authn.close()
       throw error
     }
@@ -173,5 +178,7 @@ export class Hubbub {
       ...[...this.#gateways.values()].map((host) => host.stop(deadline)),
     ])
     await this.#authn.close()
+    await this.#authz.close()
+    this.#clock.stop()
   }
 }

@@ -111,7 +111,7 @@ export class HubClient implements Client {
   /** May this client do it? Superusers may; without hooks everybody may. `topic` is without mountpoint. */
   authorize(action: Action, topic: string): MaybePromise<boolean> {
     const { hooks, noMatch } = this.#hub
-    if (this.info.isSuperuser || !hooks.has('client.authorize')) return true
+    if (this.info.isSuperuser || !hooks.used['client.authorize']) return true
     const answer = hooks.fold('client.authorize', noMatch, this.info, action, topic)
     if (isPromise(answer)) return answer.then((authorization) => this.#decided(action, topic, authorization))
     return this.#decided(action, topic, answer)
@@ -135,7 +135,7 @@ export class HubClient implements Client {
 
   #decided(action: Action, topic: string, authorization: Authorization): boolean {
     const { hooks } = this.#hub
-    if (hooks.has('client.check_authz_complete')) {
+    if (hooks.used['client.check_authz_complete']) {
       hooks.run('client.check_authz_complete', this.info, action, topic, authorization)
     }
     if (authorization.result === 'allow') return true

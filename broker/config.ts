@@ -109,7 +109,7 @@ export const mqttSchema = Strict(
     max_awaiting_rel: Count(100, {
       minimum: 1,
       description:
-        'QoS 2 messages of one client that wait for its PUBREL. MQTT 5 clients are told it as Receive Maximum',
+        'QoS 2 messages of one client that wait for its PUBREL. MQTT 5 clients are told it as Receive Maximum; MQTT 3 clients cannot be told and may have ten times as many',
       hot: true,
     }),
     await_rel_timeout: Duration('300s', {

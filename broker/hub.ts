@@ -138,7 +138,7 @@ export class Hub {
 
   /** Hooks, retaining and routing of an authorized message with its full topic. */
   publish(message: Message): MaybePromise<ReasonCode> {
-    if (!this.hooks.has('message.publish')) return this.#route(message)
+    if (!this.hooks.used['message.publish']) return this.#route(message)
     const decision = this.hooks.fold('message.publish', message as PublishDecision)
     if (isPromise(decision)) return decision.then((decided) => this.#routeIf(decided, message))
     return this.#routeIf(decision, message)

@@ -236,7 +236,7 @@ export class Session {
   }
 
   #hand(receiver: Receiver, delivery: SessionDelivery): void {
-    if (this.#hooking !== undefined || this.#hooks.has('message.delivered')) this.#handThroughHooks(delivery)
+    if (this.#hooking !== undefined || this.#hooks.used['message.delivered']) this.#handThroughHooks(delivery)
     else this.#deliver(receiver, delivery)
   }
 
@@ -245,7 +245,7 @@ export class Session {
       // [MQTT-3.1.2-25] what the peer cannot take counts as delivered
       if (delivery.qos > 0) this.#inflight.delete(delivery.packetId)
       this.#drop(delivery, 'too_large')
-    } else if (delivery.qos === 0 && this.#hooks.has('delivery.completed')) {
+    } else if (delivery.qos === 0 && this.#hooks.used['delivery.completed']) {
       this.#hooks.run('delivery.completed', this.info, delivery.message)
     }
   }
@@ -269,11 +269,11 @@ export class Session {
   }
 
   #acknowledged(delivery: SessionDelivery): void {
-    if (this.#hooks.has('message.acked')) this.#hooks.run('message.acked', this.info, delivery.message)
+    if (this.#hooks.used['message.acked']) this.#hooks.run('message.acked', this.info, delivery.message)
   }
 
   #completed(delivery: SessionDelivery): void {
-    if (this.#hooks.has('delivery.completed')) {
+    if (this.#hooks.used['delivery.completed']) {
       this.#hooks.run('delivery.completed', this.info, delivery.message)
     }
     if (this.#queue.length > 0 || this.#unsent.length > 0 || this.#replays.length > 0) this.#pump()

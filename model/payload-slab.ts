@@ -1,10 +1,9 @@
+import { copyBytes } from './copy-bytes.ts'
+
 /** Size of a slab: what one long-lived small payload can pin at the most. */
 const SLAB_BYTES = 8192
 /** Larger payloads get a buffer of their own. */
 const MAX_SHARED_BYTES = 2048
-/** Up to this many bytes a loop is faster than making the view that a native copy needs. */
-const MAX_LOOP_BYTES = 256
-
 /**
  * Puts small payloads that have to be kept one behind the other into common buffers. A
  * buffer object for each would cost the garbage collector more than the copy does.
@@ -27,10 +26,8 @@ export class PayloadSlab {
       this.buffer = Buffer.allocUnsafeSlow(SLAB_BYTES)
       this.#used = 0
     }
-    const { buffer } = this
     const at = this.#used
-    if (length > MAX_LOOP_BYTES) buffer.set(bytes.subarray(start, end), at)
-    else for (let i = 0; i < length; i++) buffer[at + i] = bytes[start + i] as number
+    copyBytes(this.buffer, at, bytes, start, end)
     this.#used += length
     return at
   }

@@ -4,6 +4,7 @@
  * id and DUP: once a form was wanted a few times, its bytes are kept in `message.wire` and copied.
  */
 import type { Outbox } from '../../listeners/transport.ts'
+import { copyBytes } from '../../model/copy-bytes.ts'
 import type { Message, MessageProperties } from '../../model/message.ts'
 import type { Delivery } from '../broker.ts'
 import { bodyStart, MAX_PACKET_BYTES } from './frame.ts'
@@ -14,9 +15,6 @@ import { putBinary, putString, putU16, putU32, putVarint, utf8Length, varintLeng
 
 /** From here on a payload is handed to the outbox as it is: copying it would cost more than a second buffer in the write. */
 const MAX_COPIED_PAYLOAD_BYTES = 16_384
-
-/** Up to this many bytes a loop beats making the view that `TypedArray.set` needs. */
-const MAX_LOOP_BYTES = 256
 
 /** Deliveries of a form until its bytes are kept: for two or three subscribers keeping costs more than it saves. */
 const MAX_UNSHARED = 3
@@ -167,19 +165,13 @@ function writeDirectly(
     if (inner !== 0) at = putInner(buffer, at, delivery, topicAlias, nowMs)
   }
   if (separate) appendPayload(outbox, message)
-  else copyPayload(buffer, at, message, payloadBytes)
+  else copyBytes(buffer, at, message.bytes, message.start, message.end)
   return true
 }
 
 function putKnown(buffer: Buffer, at: number, topic: Uint8Array): number {
   buffer.set(topic, at)
   return at + topic.length
-}
-
-function copyPayload(buffer: Buffer, at: number, message: Message, length: number): void {
-  const { bytes, start } = message
-  if (length > MAX_LOOP_BYTES) buffer.set(message.payload, at)
-  else for (let i = 0; i < length; i++) buffer[at + i] = bytes[start + i] as number
 }
 
 /** The outbox keeps it until it is sent: it must not be part of a chunk that pins more. */

@@ -69,9 +69,13 @@ function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
   }
 }
 
+/** MQTT 3 clients cannot be told a Receive Maximum, so theirs is this many times higher. */
+const V3_ALLOWANCE = 10
+
 /** QoS 2: remembers the packet id until PUBREL. A copy of what is known already is answered and not published again [MQTT-4.3.3-10]. */
 function isFirstCopy(connection: MqttConnection, client: HubClient, packet: PublishPacket): boolean {
   const { maxAwaitingRelease, awaitReleaseTimeoutMs } = connection.context.options
+  const most = connection.version === 5 ? maxAwaitingRelease : maxAwaitingRelease * V3_ALLOWANCE
   const { awaitingRelease } = client.session
   const forgetBefore = connection.nowMs - awaitReleaseTimeoutMs
   const since = awaitingRelease.get(packet.packetId)
@@ -80,12 +84,12 @@ function isFirstCopy(connection: MqttConnection, client: HubClient, packet: Publ
     writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packet.packetId, code)
     return false
   }
-  if (awaitingRelease.size >= maxAwaitingRelease) forget(awaitingRelease, forgetBefore)
-  if (awaitingRelease.size >= maxAwaitingRelease) {
+  if (awaitingRelease.size >= most) forget(awaitingRelease, forgetBefore)
+  if (awaitingRelease.size >= most) {
     throw mqttError(
       'LIMIT_EXCEEDED',
       ReasonCode.ReceiveMaximumExceeded,
-      `more than ${maxAwaitingRelease} QoS 2 messages wait for PUBREL`,
+      `more than ${most} QoS 2 messages wait for PUBREL`,
     )
   }
   awaitingRelease.set(packet.packetId, connection.nowMs)
