@@ -6,12 +6,9 @@ import { hubOptions } from './broker/config.ts'
 import type { HubOptions } from './broker/hub.ts'
 import type { MqttListener } from './broker/mqtt/server.ts'
 import type { configSchema } from './config/schema.ts'
-import type { GatewayConfig } from './gateways/config.ts'
 import type { ListenerConfig, ListenerType } from './listeners/config.ts'
 import { safeBind } from './listeners/loopback.ts'
 import { readListener } from './listeners/options.ts'
-import type { Logger } from './model/log.ts'
-import type { Bind } from './model/schema.ts'
 
 export type Config = Static<ReturnType<typeof configSchema>>
 
@@ -45,48 +42,42 @@ export function authnConfigOf(config: Config): AuthnConfig {
   return { global: config.authentication, gateways, listeners }
 }
 
-/** The MQTT listeners that are enabled. One whose clients nobody checks is bound to loopback, and the log says so. */
-export function mqttListenersOf(config: Config, log: Logger): MqttListener[] {
+/**
+ * The config with every listener whose clients nobody checks bound to loopback (see `safeBind`).
+ * @returns also the ids of those that would have been open to the network
+ */
+export function withSafeBinds(config: Config): { config: Config; rebound: string[] } {
+  const safe = structuredClone(config)
+  const rebound: string[] = []
+  const guard = (sections: NamedSection[], chain: unknown) => {
+    for (const { id, section } of sections) {
+      const bind = safeBind(section.bind, isGuarded(config, section, chain))
+      if (bind !== section.bind && section.enable) rebound.push(id)
+      section.bind = bind
+    }
+  }
+  guard(sectionsOf(safe.listeners), safe.authentication)
+  for (const [name, gateway] of Object.entries(safe.gateway)) {
+    guard(sectionsOf(gateway.listeners, name), gateway.authentication)
+  }
+  return { config: safe, rebound }
+}
+
+/** The MQTT listeners that are enabled. */
+export function mqttListenersOf(config: Config): MqttListener[] {
   return sectionsOf(config.listeners)
     .filter(({ section }) => section.enable)
     .map(({ id, type, section }) => {
-      const options = readListener(id, type, section)
-      options.bind = guardedBind(config, id, section, config.authentication, log)
       const { enable_authn: enableAuthn, mountpoint = '', zone = 'default' } = section
-      return { options, settings: { enableAuthn, mountpoint, zone } }
+      return { options: readListener(id, type, section), settings: { enableAuthn, mountpoint, zone } }
     })
 }
 
-/** The gateways' sections by name, with the same care for who may reach their listeners. */
-export function gatewaysOf(config: Config, log: Logger): [name: string, section: GatewayConfig][] {
-  return Object.entries(config.gateway).map(([name, gateway]) => {
-    const listeners: Record<string, Record<string, object>> = {}
-    for (const { id, type, name: own, section } of sectionsOf(gateway.listeners, name)) {
-      listeners[type] ??= {}
-      listeners[type][own] = {
-        ...section,
-        bind: guardedBind(config, id, section, gateway.authentication, log),
-      }
-    }
-    return [name, { ...gateway, listeners: listeners as GatewayConfig['listeners'] }]
-  })
-}
-
 /** @param chain - the authentication that holds for the listener unless it has one of its own */
-function guardedBind(config: Config, id: string, section: Section, chain: unknown, log: Logger): Bind {
-  const asked = [...authenticators(section.authentication), ...authenticators(chain)]
+function isGuarded(config: Config, section: Section, chain: unknown): boolean {
   // `enable_authn: false` is an operator's word that everybody may come in here.
-  const isGuarded =
-    config.allow_anonymous || section.enable_authn === false || asked.some(({ enable }) => enable)
-  const bind = safeBind(section.bind, isGuarded)
-  if (bind !== section.bind && section.enable) {
-    const address = `${bind.host}:${bind.port}`
-    log.warn(
-      { listener: id, address },
-      'listening on loopback only: configure authentication, or set allow_anonymous: true',
-    )
-  }
-  return bind
+  if (config.allow_anonymous || section.enable_authn === false) return true
+  return [...authenticators(section.authentication), ...authenticators(chain)].some(({ enable }) => enable)
 }
 
 function authenticators(chain: unknown) {

@@ -3,7 +3,7 @@
  * life of the process: reload on SIGHUP, an orderly stop on SIGTERM and SIGINT.
  */
 import { dirname, resolve } from 'node:path'
-import { authnConfigOf, type Config, gatewaysOf, hubOptionsOf, mqttListenersOf } from './assemble.ts'
+import { authnConfigOf, type Config, hubOptionsOf, mqttListenersOf, withSafeBinds } from './assemble.ts'
 import { Authn } from './authn/index.ts'
 import { Authz } from './authz/index.ts'
 import { mqttOptions } from './broker/config.ts'
@@ -22,6 +22,7 @@ import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
 import { CoarseClock } from './model/coarse-clock.ts'
 import { messageOf } from './model/errors.ts'
+import { packageRoot, packageVersion } from './model/packaged.ts'
 import { createLog, type Log } from './observability/log.ts'
 
 export interface RunOptions {
@@ -39,23 +40,34 @@ export async function run(options: RunOptions): Promise<{ stop(): Promise<void> 
   const { config } = load(options)
   const log = createLog(config.log)
   const broker = await Hubbub.start(config, configDirOf(options), log)
-  const stop = async (signal: string) => {
-    log.info({ signal }, 'stopping')
-    await broker.stop()
-    log.info({}, 'stopped')
-    process.exit(0)
-  }
-  let isStopping = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (isStopping) return
-      isStopping = true
-      void stop(signal)
-    })
-  }
-  process.on('SIGHUP', () => void broker.reload(options))
+  obeySignals(broker, options, log)
   return broker
 }
+
+function obeySignals(broker: Hubbub, options: RunOptions, log: Log): void {
+  const exit = (code: number) => process.exit(code)
+  const stop = (signal: string) => {
+    log.info({ signal }, 'stopping')
+    broker.stop().then(
+      () => exit(0),
+      (error: unknown) => {
+        log.error({ error }, 'not stopped in order')
+        exit(1)
+      },
+    )
+  }
+  // A second signal changes nothing: the stop is under way and has a deadline.
+  process.once('SIGTERM', stop).on('SIGTERM', ignore)
+  process.once('SIGINT', stop).on('SIGINT', ignore)
+  process.on('SIGHUP', () => void broker.reload(options))
+  // A throw that nobody owns: what it has left behind is unknown, so the process ends, and its supervisor starts a new one.
+  process.on('uncaughtException', (error) => {
+    log.error({ error }, 'uncaught error, the process ends')
+    exit(1)
+  })
+}
+
+function ignore(): void {}
 
 function load(options: RunOptions): { config: Config } {
   return loadConfig({
@@ -115,14 +127,15 @@ export class Hubbub {
     }
   }
 
-  /** Reads the config again and takes it without dropping clients. What is wrong with it is logged, and all stays as it was. */
+  /** Reads the config again and takes it without dropping clients. A config that cannot be read changes nothing. */
   reload(options: RunOptions): Promise<void> {
     this.#reloading = this.#reloading.then(async () => {
       try {
-        await this.#update(load(options).config)
+        const { config } = load(options)
+        await this.#update(config)
         this.#log.info({}, 'configuration reloaded')
       } catch (error) {
-        this.#log.error({ error: messageOf(error) }, 'configuration not reloaded')
+        this.#log.error({ error: messageOf(error) }, 'configuration not reloaded, or only up to this error')
       }
     })
     return this.#reloading
@@ -135,16 +148,30 @@ export class Hubbub {
   }
 
   async #start(): Promise<void> {
+    const config = this.#safe(this.#config)
     await this.hub.start()
     try {
-      await this.mqtt.start(mqttListenersOf(this.#config, this.#log))
-      for (const [name, config] of gatewaysOf(this.#config, this.#log)) await this.#startGateway(name, config)
+      await this.mqtt.start(mqttListenersOf(config))
+      for (const [name, gateway] of Object.entries(config.gateway)) await this.#startGateway(name, gateway)
     } catch (error) {
       await this.stop()
       throw error
     }
     if (this.mqtt.listeners.ids.length === 0) this.#log.warn({}, 'no MQTT listener is configured')
-    this.#log.info({ node: this.#config.node.name }, 'ready')
+    const version = packageVersion(packageRoot(import.meta.dirname))
+    this.#log.info({ node: config.node.name, version }, 'ready')
+  }
+
+  /** Says once what is not as it was written. */
+  #safe(wanted: Config): Config {
+    const { config, rebound } = withSafeBinds(wanted)
+    if (rebound.length > 0) {
+      this.#log.warn(
+        { listeners: rebound.join(' ') },
+        'nobody checks who connects, so these listen on loopback only: configure authentication, or set allow_anonymous: true',
+      )
+    }
+    return config
   }
 
   async #startGateway(name: string, config: GatewayConfig): Promise<void> {
@@ -157,15 +184,16 @@ export class Hubbub {
     await host.start()
   }
 
-  async #update(config: Config): Promise<void> {
-    this.#config = config
+  async #update(wanted: Config): Promise<void> {
+    const config = this.#safe(wanted)
+    this.#config = wanted
     this.#log.setLevel(config.log.level)
     this.#log.reopen()
     await this.#authn.update(authnConfigOf(config))
     await this.#authz.update(config.authorization)
     this.hub.update(hubOptionsOf(config))
-    await this.mqtt.update(mqttOptions(config.mqtt), mqttListenersOf(config, this.#log))
-    for (const [name, gateway] of gatewaysOf(config, this.#log))
+    await this.mqtt.update(mqttOptions(config.mqtt), mqttListenersOf(config))
+    for (const [name, gateway] of Object.entries(config.gateway))
       await this.#gateways.get(name)?.update(gateway)
   }
 

@@ -87,6 +87,11 @@ export interface Client {
    *   If access rules say disconnect, the receiver's `end` was called before this returns.
    */
   publish(message: Message): MaybePromise<ReasonCode>
+  /**
+   * Whether `publish` would be allowed now, for protocols that gather first and publish later. Like it, it
+   * ends the receiver where access rules say so.
+   */
+  mayPublish(topic: string, qos: QoS, retain: boolean): MaybePromise<boolean>
   /** @returns per subscription, in order, the granted QoS or why not. Retained messages follow in a later turn. */
   subscribe(subscriptions: readonly Subscription[]): MaybePromise<ReasonCode[]>
   /** @returns per filter, in order, Success or NoSubscriptionExisted. */

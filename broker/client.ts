@@ -3,7 +3,7 @@ import type { Action } from '../model/access.ts'
 import { isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
-import { Message } from '../model/message.ts'
+import { Message, type QoS } from '../model/message.ts'
 import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
 import { Deadline } from '../model/timers.ts'
@@ -58,10 +58,13 @@ export class HubClient implements Client {
   }
 
   publish(message: Message): MaybePromise<ReasonCode> {
-    const action = PUBLISH_ACTIONS[message.qos * 2 + (message.retain ? 1 : 0)] as Action
-    const allowed = this.authorize(action, message.topic)
+    const allowed = this.mayPublish(message.topic, message.qos, message.retain)
     if (isPromise(allowed)) return allowed.then((yes) => this.#publishIf(yes, message))
     return this.#publishIf(allowed, message)
+  }
+
+  mayPublish(topic: string, qos: QoS, retain: boolean): MaybePromise<boolean> {
+    return this.authorize(PUBLISH_ACTIONS[qos * 2 + (retain ? 1 : 0)] as Action, topic)
   }
 
   subscribe(subscriptions: readonly Subscription[]): MaybePromise<ReasonCode[]> {

@@ -6,7 +6,7 @@ import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message, QoS } from '../model/message.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
-import { ReasonCode } from '../model/reason-codes.ts'
+import { ReasonCode, reasonName } from '../model/reason-codes.ts'
 import { Deadline } from '../model/timers.ts'
 import type { Connected, Receiver, Refused, SessionOptions } from './broker.ts'
 import { HubClient } from './client.ts'
@@ -195,7 +195,7 @@ export class Hub {
   #refuse(login: Login, reason: ReasonCode): MaybePromise<Refused> {
     const { clientId, username, listener, peerHost } = login.client
     this.log.info(
-      { clientid: clientId, username, listener, peerhost: peerHost, code: reason },
+      { clientid: clientId, username, listener, peerhost: peerHost, reason: reasonName(reason) },
       'login refused',
     )
     const answer = this.hooks.fold('client.connack', {}, login.client, reason)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `hubbub` command. The only file here that does something when it is loaded. */
+import { packageRoot } from '../model/packaged.ts'
 import type { CliContext } from './context.ts'
-import { packageRoot } from './packaged.ts'
 import { runCommand } from './program.ts'
 import { openBuiltInUsers } from './users-store.ts'
 

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { ConfigError, formatProblem } from '../config/problem.ts'
 import { BrokerError } from '../model/errors.ts'
+import { packageVersion } from '../model/packaged.ts'
 import { addConfigCommands } from './config-commands.ts'
 import { type CliContext, CommandFailed } from './context.ts'
 import { describeFound, findConfig } from './find-config.ts'
@@ -25,7 +24,7 @@ export async function runCommand(args: readonly string[], context: CliContext): 
 function createProgram(context: CliContext): Command {
   const program = new Command('hubbub')
     .description("One broker for every device's language: MQTT and gateways for other protocols")
-    .version(versionOf(context), '-V, --version', 'print the version')
+    .version(packageVersion(context.packageRoot), '-V, --version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => context.print(text), writeErr: (text) => context.note(text) })
     .showSuggestionAfterError()
@@ -40,7 +39,7 @@ function createProgram(context: CliContext): Command {
   program
     .command('version')
     .description('print the version')
-    .action(() => context.print(`${versionOf(context)}\n`))
+    .action(() => context.print(`${packageVersion(context.packageRoot)}\n`))
   addConfigCommands(program, context)
   addUsersCommands(program, context)
   return program
@@ -66,11 +65,6 @@ async function start(context: CliContext, options: { config?: string; dataDir?: 
     env: context.env,
     ...(options.dataDir === undefined ? {} : { overrides: { node: { data_dir: options.dataDir } } }),
   })
-}
-
-function versionOf(context: CliContext): string {
-  const manifest: unknown = JSON.parse(readFileSync(join(context.packageRoot, 'package.json'), 'utf8'))
-  return (manifest as { version: string }).version
 }
 
 function report(error: unknown, context: CliContext): 0 | 1 | 2 {

@@ -38,7 +38,8 @@ export const mqttListenerDefaults: ListenerDefaults = {
   webSocket: {
     pathOption: 'mqtt_path',
     path: '/mqtt',
-    subprotocols: ['mqtt', 'mqtt-v3', 'mqtt-v3.1.1', 'mqtt-v5'],
+    // EMQX's, and the name that clients of MQTT 3.1 have offered before there was a standard for it.
+    subprotocols: ['mqtt', 'mqtt-v3', 'mqtt-v3.1.1', 'mqtt-v5', 'mqttv3.1'],
     failIfNoSubprotocol: true,
   },
 }
@@ -131,7 +132,7 @@ export const streamFields = () => ({
 })
 
 const zoneField = (value: string) =>
-  Type.String({ default: value, 'x-hot': true, description: 'The group of mqtt options its clients get' })
+  Type.String({ default: value, 'x-hot': true, description: 'A name for its clients, by which access rules, hooks and mountpoints can tell them apart' })
 
 const commonSchema = (defaults: ListenerDefaults) => Strict(commonFields(defaults))
 const streamSchema = () => Strict(streamFields())

@@ -49,3 +49,9 @@ export const ReasonCode = {
 } as const
 
 export type ReasonCode = (typeof ReasonCode)[keyof typeof ReasonCode]
+
+/** A code's name in snake case, e.g. `not_authorized`: for logs and hooks. Normal disconnection and granted QoS 0 are `success`. */
+export function reasonName(code: ReasonCode): string {
+  const [name = 'unknown'] = Object.entries(ReasonCode).find(([, value]) => value === code) ?? []
+  return name.replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_').toLowerCase()
+}

@@ -1,7 +1,7 @@
 /**
  * The log for people, one line per event:
  *
- *   2025-06-01T12:00:00.000Z INFO  listening listener=tcp:default bind=0.0.0.0:1883
+ *   2025-06-01T12:00:00.000Z INFO: listening listener=tcp:default address=0.0.0.0:1883
  */
 import type { DestinationStream } from 'pino'
 import pretty from 'pino-pretty'
@@ -29,8 +29,17 @@ function oneLine(log: Record<string, unknown>, messageKey: string): string {
 }
 
 function show(value: unknown): string {
+  if (isAddress(value))
+    return value.host.includes(':') ? `[${value.host}]:${value.port}` : `${value.host}:${value.port}`
   const isWord = typeof value === 'string' && /^[^\s"=\p{C}]+$/u.test(value)
   return isWord ? value : visible(JSON.stringify(value) ?? '')
+}
+
+function isAddress(value: unknown): value is { host: string; port: number } {
+  if (typeof value !== 'object' || value === null) return false
+  return (
+    'host' in value && typeof value.host === 'string' && 'port' in value && typeof value.port === 'number'
+  )
 }
 
 function textOf(value: unknown): string {

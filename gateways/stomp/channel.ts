@@ -20,7 +20,7 @@ import type { StompDecoder, StompFrame } from './frame.ts'
 import type { StompVersion } from './headers.ts'
 import { agreeHeartbeat, Heartbeat, type HeartbeatAgreement } from './heartbeat.ts'
 import { type LoginSource, loginOf, mountpointOf, negotiateVersion } from './login.ts'
-import { destinationOf, type MessageWriter, messageOfSend, required, violated } from './message.ts'
+import { type MessageWriter, messageOfSend, required, violated } from './message.ts'
 import { farewellText, publishFailure, Replies, refusalText, subscribeFailure } from './replies.ts'
 import type { AckMode, StompSubscription } from './subscriptions.ts'
 import { Transactions } from './transactions.ts'
@@ -221,7 +221,7 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
 
   #send({ client }: Established, frame: StompFrame): MaybePromise<void> {
     const transaction = frame.headers.get('transaction')
-    if (transaction !== undefined) return this.#keep(transaction, frame)
+    if (transaction !== undefined) return this.#keepSend(client, transaction, frame)
     const code = this.#publish(client, frame)
     if (isPromise(code)) return code.then((settled) => this.#sent(frame, settled))
     return this.#sent(frame, code)
@@ -254,8 +254,16 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
 
   // Transactions
 
+  /** Authorized at once, so that a COMMIT does not stop halfway for it; and again at COMMIT, as rights may change. */
+  #keepSend(client: Client, transaction: string, frame: StompFrame): MaybePromise<void> {
+    const { topic, qos, retain } = messageOfSend(frame, client.info, this.#parts.context.now())
+    return andThen(client.mayPublish(topic, qos, retain), (allowed) => {
+      if (allowed) this.#keep(transaction, frame)
+      else this.#sent(frame, ReasonCode.NotAuthorized)
+    })
+  }
+
   #keep(transaction: string, frame: StompFrame): void {
-    if (frame.command === 'SEND') destinationOf(frame)
     const kept = this.#transactions.add(transaction, frame)
     if (kept === 'not_found') this.#notFound(transaction)
     else if (kept === 'too_many') throw violated('Too many frames in transactions')

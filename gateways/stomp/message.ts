@@ -32,7 +32,7 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
  * The topic a SEND goes to, verbatim.
  * @throws BrokerError PROTOCOL_VIOLATED when there is none, or it is no topic: empty, or with a wildcard
  */
-export function destinationOf(frame: StompFrame): string {
+function destinationOf(frame: StompFrame): string {
   const destination = required(frame, 'destination')
   if (!isValidTopicName(destination)) throw violated(`Invalid destination ${destination}`)
   return destination

@@ -63,7 +63,7 @@ test('the defaults of an MQTT listener are those of the sheet', () => {
       mqtt_path: '/mqtt',
       idle_timeout: '7200s',
       max_frame_size: '16MB',
-      supported_subprotocols: ['mqtt', 'mqtt-v3', 'mqtt-v3.1.1', 'mqtt-v5'],
+      supported_subprotocols: ['mqtt', 'mqtt-v3', 'mqtt-v3.1.1', 'mqtt-v5', 'mqttv3.1'],
       fail_if_no_subprotocol: true,
       compress: false,
       deflate_opts: {

@@ -6,6 +6,8 @@ import { posix } from 'node:path'
 
 /** Rooms every room above them may use. */
 const CORE = ['broker', 'listeners', 'hooks', 'model'] as const
+/** What the configuration describes and the process is put together from. */
+const ROOMS = ['authn', 'authz', 'plugins', 'gateways', 'gateways/index', ...CORE] as const
 
 /**
  * What each room may import beside itself. `gateways/*` stands for every single gateway,
@@ -25,28 +27,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'gateways/+': ['gateways', ...CORE],
   'gateways/*': ['gateways', 'gateways/+', ...CORE],
   'gateways/index': ['gateways', 'gateways/*'],
-  config: ['authn', 'authz', 'plugins', 'gateways', 'gateways/index', ...CORE],
-  api: [
-    'config',
-    'authn',
-    'authz',
-    'plugins',
-    'hooks/exhook',
-    'gateways',
-    'gateways/index',
-    ...['observability', ...CORE],
-  ],
-  main: [
-    'api',
-    'config',
-    'authn',
-    'authz',
-    'plugins',
-    'hooks/exhook',
-    'gateways',
-    'gateways/index',
-    ...['observability', ...CORE],
-  ],
+  config: ROOMS,
+  api: ['config', 'hooks/exhook', 'observability', ...ROOMS],
+  main: ['api', 'config', 'hooks/exhook', 'observability', ...ROOMS],
   cli: ['main', 'config', 'authn', 'authz', 'plugins', ...CORE],
 }
 

@@ -7,7 +7,9 @@ import type { Hub } from '../../broker/hub.ts'
 import { loadConfig } from '../../config/load.ts'
 import { configSchema } from '../../config/schema.ts'
 import type { HookBus } from '../../hooks/bus.ts'
+import type { RunPoint } from '../../hooks/hookpoints.ts'
 import { Hubbub } from '../../main.ts'
+import type { ClientInfo } from '../../model/client-info.ts'
 import { createLog } from '../../observability/log.ts'
 import { temporaryDirectory } from '../config/sample.ts'
 import type { Certs } from './certs.ts'
@@ -52,6 +54,19 @@ export async function startBroker(changes: object = {}, dir = temporaryDirectory
   const broker = await Hubbub.start(config, dir, createLog({ level: config.log.level, format: 'json', stream }))
   onTestFinished(() => broker.stop())
   return { hub: broker.hub, hooks: broker.hooks, log, dir, stop: () => broker.stop(), ...portsOf(log) }
+}
+
+/** The first time from now on that a hook point is run for a client. */
+export function hookRun(broker: TestBroker, point: RunPoint, clientId: string): Promise<void> {
+  const name = `test ${clientId}`
+  const run = new Promise<void>((resolve) => {
+    broker.hooks.put(point, name, (client) => {
+      if ((client as ClientInfo).clientId !== clientId) return
+      broker.hooks.del(point, name)
+      resolve()
+    })
+  })
+  return within(run, `${point} of ${clientId}`)
 }
 
 /** TLS options of a listener, with the certificate that clients of these tests trust. */
@@ -167,8 +182,7 @@ export class HubbubProcess {
   async reload(): Promise<string> {
     const from = this.log.lines.length
     this.signal('SIGHUP')
-    const outcomes = ['configuration reloaded', 'configuration not reloaded']
-    return Promise.any(outcomes.map(async (msg) => (await this.log.until(msg, {}, from)).msg))
+    return (await this.log.until(['configuration reloaded', 'configuration not reloaded'], {}, from)).msg
   }
 }
 

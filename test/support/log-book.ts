@@ -29,12 +29,12 @@ export class LogBook {
     for (const watcher of this.#watchers) watcher.fail(error)
   }
 
-  /** The first event with this message and these fields, from `from` on; waits for it. */
-  until(msg: string, fields: object = {}, from = 0): Promise<LogLine> {
-    const fits = (line: LogLine) => line.msg === msg && hasFields(line, fields)
+  /** The first event with one of these messages and these fields, from `from` on; waits for it. */
+  until(msg: string | readonly string[], fields: object = {}, from = 0): Promise<LogLine> {
+    const fits = (line: LogLine) => [msg].flat().includes(line.msg) && hasFields(line, fields)
     const found = this.lines.slice(from).find(fits)
     if (found !== undefined) return Promise.resolve(found)
-    if (this.#isClosed) return Promise.reject(new Error(`the log ended without "${msg}"`))
+    if (this.#isClosed) return Promise.reject(new Error(`the log ended without: ${String(msg)}`))
     const said = new Promise<LogLine>((resolve, reject) => {
       const watcher = {
         look: (line: LogLine) => {
@@ -46,7 +46,7 @@ export class LogBook {
       }
       this.#watchers.add(watcher)
     })
-    return within(said, `the log line "${msg}" ${JSON.stringify(fields)}`)
+    return within(said, `the log to say: ${String(msg)} ${JSON.stringify(fields)}`)
   }
 
   /** Where a listener was bound last. */

@@ -598,10 +598,18 @@ describe('transactions', () => {
     expect(bed.broker.client.acknowledged).toEqual([1])
   })
 
-  test('a COMMIT that fails says why and closes', () => {
+  test('a SEND that is not allowed is refused at once, not at COMMIT', () => {
     const peer = begun()
     bed.broker.denied.set('secret', ReasonCode.NotAuthorized)
     peer.send('SEND', { destination: 'secret', transaction: 'tx1' }, 'x')
+    expect(lastWords(peer)).toBe('Insufficient permissions for secret')
+    expect(peer.isClosed).toBe(true)
+  })
+
+  test('a COMMIT that fails says why and closes', () => {
+    const peer = begun()
+    peer.send('SEND', { destination: 'secret', transaction: 'tx1' }, 'x')
+    bed.broker.denied.set('secret', ReasonCode.NotAuthorized)
     peer.send('COMMIT', { transaction: 'tx1' })
     expect(lastWords(peer)).toBe('Execute transaction tx1 failed: Insufficient permissions for secret')
   })

@@ -88,6 +88,10 @@ export class FakeClient implements Client {
     this.isStarted = true
   }
 
+  mayPublish(topic: string): MaybePromise<boolean> {
+    return this.#broker.answer(() => !this.#broker.denied.has(topic))
+  }
+
   publish(message: Message): MaybePromise<ReasonCode> {
     return this.#broker.answer(() => {
       const denied = this.#broker.denied.get(message.topic)
