@@ -19,6 +19,8 @@ const PUBLISH_ACTIONS: readonly Action[] = ([0, 1, 2] as const).flatMap((qos) =>
 ])
 const SUBSCRIBE_ACTIONS: readonly Action[] = ([0, 1, 2] as const).map((qos) => ({ kind: 'subscribe', qos }))
 
+const BY_SUPERUSER: Authorization = { result: 'allow', from: 'superuser' }
+
 /** A connected client: its session, its receiver, and the way its messages take through the broker. */
 export class HubClient implements Client {
   readonly info: ClientInfo
@@ -27,6 +29,7 @@ export class HubClient implements Client {
   readonly #hub: Hub
   readonly #receiver: Receiver
   readonly #receiveMaximum: number
+  #isStarted = false
   #isClosed = false
   readonly #loginEnds: Deadline | undefined
 
@@ -49,12 +52,19 @@ export class HubClient implements Client {
     }
   }
 
+  /** Its login has been answered. */
+  get isStarted(): boolean {
+    return this.#isStarted
+  }
+
   get isClosed(): boolean {
     return this.#isClosed
   }
 
   start(): void {
-    if (!this.#isClosed) this.session.attach(this.#receiver, this.#receiveMaximum)
+    if (this.#isClosed) return
+    this.#isStarted = true
+    this.session.attach(this.#receiver, this.#receiveMaximum)
   }
 
   publish(message: Message): MaybePromise<ReasonCode> {
@@ -108,13 +118,19 @@ export class HubClient implements Client {
   end(reason: DisconnectReason): void {
     if (this.#isClosed) return
     this.close(reason)
-    this.#receiver.end(reason)
+    try {
+      this.#receiver.end(reason)
+    } catch (error) {
+      // Whoever ends it is mostly somebody else's turn: another login, the API, the broker that stops.
+      this.#hub.log.error({ client: this.info.key, error }, 'a connection could not be ended')
+    }
   }
 
   /** May this client do it? Superusers may; without hooks everybody may. `topic` is without mountpoint. */
   authorize(action: Action, topic: string): MaybePromise<boolean> {
     const { hooks, noMatch } = this.#hub
-    if (this.info.isSuperuser || !hooks.used['client.authorize']) return true
+    if (this.info.isSuperuser) return this.#decided(action, topic, BY_SUPERUSER)
+    if (!hooks.used['client.authorize']) return true
     const answer = hooks.fold('client.authorize', noMatch, this.info, action, topic)
     if (isPromise(answer)) return answer.then((authorization) => this.#decided(action, topic, authorization))
     return this.#decided(action, topic, answer)

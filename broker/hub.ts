@@ -1,10 +1,11 @@
 import type { HookBus } from '../hooks/bus.ts'
 import type { Authorization, ConnectDecision, PublishDecision } from '../hooks/hookpoints.ts'
-import type { Login, Permission, Principal, Verdict } from '../model/access.ts'
+import type { Login, Permission, Verdict } from '../model/access.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message, QoS } from '../model/message.ts'
+import { renderMountpoint } from '../model/mountpoint.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
 import { ReasonCode, reasonName } from '../model/reason-codes.ts'
 import { Deadline } from '../model/timers.ts'
@@ -39,7 +40,8 @@ export interface HubOptions {
 
 /** How often a node tells the others that it lives. */
 const HEARTBEAT_MS = 15_000
-const NOBODY: Principal = { isSuperuser: false, isAnonymous: true }
+const ANONYMOUS: Verdict = { kind: 'allow', principal: { isSuperuser: false, isAnonymous: true } }
+const NOT_AUTHORIZED: Verdict = { kind: 'deny', reason: ReasonCode.NotAuthorized }
 
 /** The broker: logins, sessions, and the client table with everything that is published through it. */
 export class Hub {
@@ -54,6 +56,7 @@ export class Hub {
   readonly #expiries = new Map<string, Deadline>()
   readonly #wills = new DelayedWills()
   #isStopping = false
+  #stopped: Promise<void> | undefined
 
   constructor(options: HubOptions, storage: Storage, hooks: HookBus, log: Logger) {
     this.options = options
@@ -83,14 +86,13 @@ export class Hub {
     await this.kernel.listen()
   }
 
-  /** Ends every connection with "server shutting down" and the kernel with its timers. Sessions stay as they are. */
-  async stop(): Promise<void> {
-    this.#isStopping = true
-    for (const client of this.clients()) client.end('server_shutting_down')
-    for (const deadline of this.#expiries.values()) deadline.clear()
-    this.#wills.close()
-    await new Promise<void>((resolve) => this.kernel.close(resolve))
-    await this.kernel.storage.destroy()
+  /**
+   * Ends every connection with "server shutting down" and the kernel with its timers. Wills are published
+   * now, those that wait for their delay too; sessions stay as they are. Safe to call twice.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
   }
 
   get clientCount(): number {
@@ -153,13 +155,23 @@ export class Hub {
     const isOver = session.expiryIntervalMs === 0 || reason === 'kicked' || reason === 'discarded'
     this.#settleWill(client, reason, isOver)
     if (isOver) return this.#terminate(session, reason)
-    this.hooks.run('session.disconnected', info)
-    if (this.#isStopping) return
+    this.hooks.run(reason === 'takenover' ? 'session.takenover' : 'session.disconnected', info)
+    // A hook may have kicked it just now.
+    if (this.#isStopping || this.#sessions.get(info.key) !== session) return
     this.#expiries.get(info.key)?.clear()
     this.#expiries.set(
       info.key,
       new Deadline(session.expiryIntervalMs, () => this.#terminate(session, 'expired')),
     )
+  }
+
+  async #stop(): Promise<void> {
+    this.#isStopping = true
+    this.#wills.publishAll()
+    for (const client of this.clients()) client.end('server_shutting_down')
+    for (const deadline of this.#expiries.values()) deadline.clear()
+    await new Promise<void>((resolve) => this.kernel.close(resolve))
+    await this.kernel.storage.destroy()
   }
 
   /** Hooks and authentication. @returns why not, or undefined for yes. */
@@ -173,23 +185,37 @@ export class Hub {
     })
   }
 
+  /** Nobody can have an opinion: yes. Nobody who was asked has one: no. */
   #authenticate(login: Login): MaybePromise<Verdict> {
-    return this.hooks.fold('client.authenticate', { kind: 'ignore' }, login)
+    if (!this.hooks.has('client.authenticate')) return ANONYMOUS
+    return andThen(this.hooks.fold('client.authenticate', { kind: 'ignore' }, login), (verdict) =>
+      verdict.kind === 'ignore' ? NOT_AUTHORIZED : verdict,
+    )
   }
 
-  /** Puts what authentication knows into the client info. Nobody had an opinion: there is no authenticator, so yes. */
+  /** Puts what authentication knows into the client info. */
   #judge(login: Login, verdict: Verdict): ReasonCode | undefined {
     const { client } = login
-    const code = verdict.kind === 'deny' ? verdict.reason : ReasonCode.Success
-    const principal = verdict.kind === 'allow' ? verdict.principal : NOBODY
-    this.hooks.run('client.check_authn_complete', client, code, principal.isAnonymous === true)
-    if (verdict.kind === 'deny') return verdict.reason
+    if (verdict.kind !== 'allow') {
+      const reason = verdict.kind === 'deny' ? verdict.reason : ReasonCode.NotAuthorized
+      this.hooks.run('client.check_authn_complete', client, reason, false)
+      return reason
+    }
+    const { principal } = verdict
+    this.hooks.run('client.check_authn_complete', client, ReasonCode.Success, principal.isAnonymous === true)
     client.isSuperuser = principal.isSuperuser
     client.acl = principal.acl
     client.authExpiresAtMs = principal.expiresAtMs
     if (principal.attributes !== undefined)
       client.attributes = new Map([...client.attributes, ...principal.attributes])
-    return undefined
+    if (login.mountpoint !== undefined) client.mountpoint = renderMountpoint(login.mountpoint, client)
+    return this.#tooLate(login)
+  }
+
+  /** Others may have been asked for long: who has left meanwhile takes over nobody, who stops lets nobody in. */
+  #tooLate(login: Login): ReasonCode | undefined {
+    if (this.#isStopping) return ReasonCode.ServerShuttingDown
+    return login.signal?.aborted === true ? ReasonCode.UnspecifiedError : undefined
   }
 
   #refuse(login: Login, reason: ReasonCode): MaybePromise<Refused> {
@@ -232,9 +258,10 @@ export class Hub {
   /** [MQTT-3.1.2-8], [MQTT-3.14.4-3]: a clean goodbye forgets the will, everything else publishes it now or later. */
   #settleWill(client: HubClient, reason: DisconnectReason, isOver: boolean): void {
     const { will, info, session } = client
-    if (will === undefined || reason === 'normal') return
+    // A login that was not answered yet has nothing to leave behind.
+    if (will === undefined || reason === 'normal' || !client.isStarted) return
     const publish = () => client.publishWill(will)
-    const delayMs = isOver ? 0 : willDelayMs(will, session.expiryIntervalMs)
+    const delayMs = isOver || this.#isStopping ? 0 : willDelayMs(will, session.expiryIntervalMs)
     if (delayMs === 0) publish()
     else if (reason !== 'takenover') this.#wills.schedule(info.key, delayMs, publish) // taken over: it is back already
   }
@@ -254,7 +281,9 @@ export class Hub {
   #routeIf(decision: PublishDecision, message: Message): MaybePromise<ReasonCode> {
     if (decision === 'drop') return ReasonCode.NoMatchingSubscribers
     if (decision !== 'disconnect') return this.#route(decision)
-    this.client(message.from)?.end('hook')
+    // By the time its will is published, another one may be connected with its key.
+    const publisher = this.client(message.from)
+    if (publisher?.info === message.publisher) publisher?.end('hook')
     return ReasonCode.ImplementationSpecificError
   }
 

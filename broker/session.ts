@@ -34,6 +34,8 @@ export interface SessionContext {
 
 /** Retained messages handed over per turn of the event loop: others must not wait for a large match. */
 const REPLAY_BATCH = 100
+/** QoS 0 deliveries that wait for `message.delivered` hooks; those of QoS 1 and 2 are limited by the window. */
+const MAX_HOOKING = 1000
 
 /**
  * What outlives a connection: subscriptions, unacknowledged and waiting deliveries,
@@ -66,6 +68,7 @@ export class Session {
   #replayScheduled = false
   /** Keeps deliveries in order behind one whose hooks are still running. */
   #hooking: Promise<void> | undefined
+  #hookingCount = 0
 
   constructor(info: ClientInfo, { limits, hooks, log, slab }: SessionContext) {
     this.key = info.key
@@ -128,6 +131,11 @@ export class Session {
     this.#scheduleReplay()
   }
 
+  /** A new subscription replaces one whose retained messages are still being handed over: the rest goes by the new one. */
+  continueReplay(replaced: SubscriptionEntry, entry: SubscriptionEntry): void {
+    for (const replay of this.#replays) if (replay.entry === replaced) replay.entry = entry
+  }
+
   /** QoS 1 done, or QoS 2 refused by the peer. @returns false for an unknown id. */
   acked(packetId: number): boolean {
     const delivery = this.#inflight.get(packetId)
@@ -182,7 +190,8 @@ export class Session {
   }
 
   #offerReliably(delivery: SessionDelivery): void {
-    if (this.#queue.length === 0 && this.#hasRoom()) this.#send(delivery)
+    // [MQTT-4.6.0-6] not past an older one
+    if (this.#queue.length === 0 && this.#unsent.length === 0 && this.#hasRoom()) this.#send(delivery)
     else this.#enqueue(delivery)
   }
 
@@ -227,21 +236,34 @@ export class Session {
 
   #resend(delivery: SessionDelivery): void {
     if (this.#inflight.get(delivery.packetId) !== delivery) return // acknowledged meanwhile
-    if (delivery.state === 'released')
-      this.#receiver?.release(delivery.packetId) // [MQTT-4.3.3-7] never the PUBLISH again
-    else {
+    const receiver = this.#receiver
+    if (receiver === undefined) return
+    if (delivery.state !== 'released') {
       delivery.dup = true // [MQTT-3.3.1-1]
-      if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
+      this.#hand(receiver, delivery)
+      return
+    }
+    try {
+      receiver.release(delivery.packetId) // [MQTT-4.3.3-7] never the PUBLISH again
+    } catch (error) {
+      this.#failed(receiver, error)
     }
   }
 
   #hand(receiver: Receiver, delivery: SessionDelivery): void {
-    if (this.#hooking !== undefined || this.#hooks.used['message.delivered']) this.#handThroughHooks(delivery)
+    if (this.#hooking !== undefined || this.#hooks.used['message.delivered'])
+      this.#handThroughHooks(receiver, delivery)
     else this.#deliver(receiver, delivery)
   }
 
   #deliver(receiver: Receiver, delivery: SessionDelivery): void {
-    if (!receiver.deliver(delivery)) {
+    let isTaken: boolean
+    try {
+      isTaken = receiver.deliver(delivery)
+    } catch (error) {
+      return this.#failed(receiver, error)
+    }
+    if (!isTaken) {
       // [MQTT-3.1.2-25] what the peer cannot take counts as delivered
       if (delivery.qos > 0) this.#inflight.delete(delivery.packetId)
       this.#drop(delivery, 'too_large')
@@ -250,17 +272,33 @@ export class Session {
     }
   }
 
+  /** A bug met while serving this peer ends this peer: the publisher and other subscribers know nothing of it. */
+  #failed(receiver: Receiver, error: unknown): void {
+    this.#log.error({ client: this.key, error }, 'a message could not be handed over, connection closed')
+    try {
+      receiver.end('internal_error')
+    } catch (second) {
+      this.#log.error({ client: this.key, error: second }, 'a connection could not be ended')
+    }
+  }
+
   /** Hooks may change the message or take their time; deliveries behind one that waits wait too. */
-  #handThroughHooks(delivery: SessionDelivery): void {
+  #handThroughHooks(receiver: Receiver, delivery: SessionDelivery): void {
+    if (delivery.qos === 0 && this.#hookingCount >= MAX_HOOKING) return this.#drop(delivery, 'queue_full')
     const fold = () => this.#hooks.fold('message.delivered', delivery.message, this.info)
     const deliver = (message: Message) => {
-      if (this.#receiver === undefined) return
-      this.#deliver(this.#receiver, message === delivery.message ? delivery : delivery.with(message))
+      if (this.#receiver === receiver)
+        this.#deliver(receiver, message === delivery.message ? delivery : delivery.with(message))
+      // What is in flight, the next connection gets anyway.
+      else if (delivery.qos === 0) this.#drop(delivery, 'qos0_msg')
     }
     const result =
       this.#hooking === undefined ? andThen(fold(), deliver) : this.#hooking.then(fold).then(deliver)
     if (!isPromise(result)) return
+    delivery.message.own(this.#slab)
+    this.#hookingCount++
     const pending = result.finally(() => {
+      this.#hookingCount--
       if (this.#hooking !== pending) return
       this.#hooking = undefined
       this.#pump()
@@ -292,6 +330,7 @@ export class Session {
     setImmediate(() => {
       this.#replayBatch().catch((error: unknown) => {
         this.#replays = []
+        this.#replayScheduled = false
         this.#log.error({ client: this.key, error }, 'retained messages could not be read for a subscription')
       })
     })
@@ -301,14 +340,19 @@ export class Session {
     for (let sent = 0; sent < REPLAY_BATCH; sent++) {
       const replay = this.#replays[0]
       // Without room it goes on when #pump is called: by an acknowledgement, a drained outbox, a new connection.
-      if (replay === undefined || this.#queue.length > 0 || !this.#hasRoom()) break
+      if (replay === undefined || !this.#replaysNow) break
       const next = replay.cursor.next()
       const message = isPromise(next) ? await next : next
       if (message === undefined) this.#replays.shift()
       else this.#offerRetained(message, replay.entry)
     }
     this.#replayScheduled = false
-    if (this.#replays.length > 0 && this.#queue.length === 0 && this.#hasRoom()) this.#scheduleReplay()
+    if (this.#replays.length > 0 && this.#replaysNow) this.#scheduleReplay()
+  }
+
+  /** Only when nothing older waits: for the queue, the window, the outbox or hooks. */
+  get #replaysNow(): boolean {
+    return this.#queue.length === 0 && this.#hookingCount < REPLAY_BATCH && this.#hasRoom()
   }
 
   #offerRetained(message: Message, entry: SubscriptionEntry): void {

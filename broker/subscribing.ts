@@ -35,6 +35,8 @@ export function unsubscribe(
 ): MaybePromise<ReasonCode[]> {
   if (!hub.hooks.has('client.unsubscribe')) return filters.map((filter) => remove(hub, client, filter))
   return andThen(hub.hooks.fold('client.unsubscribe', filters, client.info), (changed) => {
+    // It left while hooks were being asked: its session may belong to another connection by now.
+    if (client.isClosed) return filters.map(() => ReasonCode.NotAuthorized)
     const codes = changed.map((filter) => remove(hub, client, filter))
     return filters.map((_, i) => codes[i] ?? ReasonCode.Success)
   })
@@ -71,6 +73,7 @@ function addGranted(
   if (granted.length === 0 || !hub.hooks.has('client.subscribe'))
     return addAll(hub, client, subscriptions, codes)
   return andThen(hub.hooks.fold('client.subscribe', granted, client.info), (kept) => {
+    if (client.isClosed) return codes.map(() => ReasonCode.NotAuthorized)
     // As many as before: each may have been rewritten. Fewer: those that are gone are blocked.
     const rewritten = new Map<Subscription, Subscription | undefined>()
     for (const [i, subscription] of granted.entries()) {
@@ -81,6 +84,7 @@ function addGranted(
       if (!rewritten.has(subscription)) return subscription
       const change = rewritten.get(subscription)
       if (change === undefined) codes[i] = ReasonCode.ImplementationSpecificError
+      else if (change !== subscription) codes[i] = check(hub.options, change)
       return change ?? subscription
     })
     return addAll(hub, client, changed, codes)
@@ -121,6 +125,7 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   }
   const { retainHandling } = subscription // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
   const wantsRetained = shared === undefined && (retainHandling === 0 || (retainHandling === 1 && isNew))
+  if (!wantsRetained && existing !== undefined) session.continueReplay(existing, entry)
   if (wantsRetained && storage.retainedCount > 0) session.replay(storage.retained(filter), entry)
   return qos
 }

@@ -30,9 +30,9 @@ export class DelayedWills {
     will?.publish()
   }
 
-  close(): void {
-    for (const { deadline } of this.#waiting.values()) deadline.clear()
-    this.#waiting.clear()
+  /** The broker stops: no delay is waited for any more. */
+  publishAll(): void {
+    for (const key of this.#waiting.keys()) this.publishNow(key)
   }
 }
 

@@ -11,6 +11,8 @@ export interface Login {
   readonly authData?: Uint8Array
   /** What the peer sent along, by MQTT 5 names; `client.connect` hooks may replace it. */
   properties?: Record<string, unknown>
+  /** Template of the client's mountpoint, filled in once it is known who the client is. Absent: whoever logs in sees to it. */
+  readonly mountpoint?: string
   /** `enable_authn` of the listener. */
   readonly enableAuthn: boolean | 'quick_deny_anonymous'
   /** Aborts when the client has gone or its time to connect is over. */

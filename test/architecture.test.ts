@@ -19,6 +19,7 @@ const FOLDERS = [
   'dashboard',
   'docs',
   'etc',
+  'features',
   'gateways',
   'hooks',
   'listeners',
@@ -27,6 +28,7 @@ const FOLDERS = [
   'plugins',
   'protos',
   'test',
+  'tools',
 ]
 
 /** Paths of all files that are, or are about to be, in the repository. */

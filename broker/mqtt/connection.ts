@@ -10,6 +10,7 @@ import { isPromise, type MaybePromise } from '../../model/async.ts'
 import { DISCONNECT_CODES, type DisconnectReason } from '../../model/disconnect-reason.ts'
 import { faultOf, messageOf } from '../../model/errors.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
+import { Deadline } from '../../model/timers.ts'
 import type { Delivery, Receiver } from '../broker.ts'
 import type { HubClient } from '../client.ts'
 import { decodePacket } from './decode.ts'
@@ -18,7 +19,7 @@ import { encodePacket, PINGRESP, writeAck } from './encode.ts'
 import { writePublish } from './encode-publish.ts'
 import { frameLength } from './frame.ts'
 import { handleAck, handleShortAck } from './handle-acks.ts'
-import { answerBadConnect, handleConnect } from './handle-connect.ts'
+import { answerBadConnect, answerFailedConnect, handleConnect } from './handle-connect.ts'
 import { handleDisconnect } from './handle-disconnect.ts'
 import { handlePublish } from './handle-publish.ts'
 import { handleSubscribe, handleUnsubscribe } from './handle-subscribe.ts'
@@ -43,8 +44,6 @@ export class MqttConnection implements TransportHandler, Receiver {
   wantsReasons = true
   /** Topics of the client's aliases, made with its first one. */
   aliases: Map<number, string> | undefined
-  /** QoS 1 and 2 messages of the client that are not answered yet, because somebody is being asked. */
-  unanswered = 0
   /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
   nowMs = Date.now()
   #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
@@ -52,14 +51,18 @@ export class MqttConnection implements TransportHandler, Receiver {
   #isWaiting = false
   #isBackedUp = false
   #hasMountpoint = false
-  #timer: NodeJS.Timeout | undefined
+  /** Until CONNECT is whole: for the idle timeout. After CONNACK: for the keep alive. */
+  #timer: Deadline
+  /** Aborts when the client leaves while others are asked whether it may come in. */
+  #login: AbortController | undefined
   #keepAliveMs = 0
 
   constructor(transport: Transport, context: MqttContext, listener: MqttListenerSettings) {
     this.transport = transport
     this.context = context
     this.listener = listener
-    this.#timer = setTimeout(() => this.close('idle_timeout'), context.options.idleTimeoutMs)
+    this.#timer = new Deadline(context.options.idleTimeoutMs, () => this.close('idle_timeout'))
+    context.newcomers.add(this)
     transport.handler = this
   }
 
@@ -128,9 +131,11 @@ export class MqttConnection implements TransportHandler, Receiver {
 
   // For the handlers --------------------------------------------------------------
 
-  send(packet: ServerPacket): void {
+  /** @returns false if there was nothing to send: see `encodePacket` */
+  send(packet: ServerPacket): boolean {
     const bytes = encodePacket(this.version, packet, this.maxPacketBytes)
     if (bytes.length > 0) this.transport.outbox.append(bytes)
+    return bytes.length > 0
   }
 
   /** Our side ends it, for a reason of ours or for what the client did. */
@@ -145,16 +150,19 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.transport.end()
   }
 
-  /** The CONNECT is whole: the client is being authenticated and may take its own time for it. */
-  connecting(): void {
-    clearTimeout(this.#timer)
+  /** The CONNECT is whole: the client is being authenticated, and that takes its own time. @returns see `Login.signal` */
+  connecting(): AbortSignal {
+    this.#timer.clear()
+    this.context.newcomers.delete(this)
     this.#state = 'connecting'
+    this.#login = new AbortController()
+    return this.#login.signal
   }
 
   /** CONNACK is written: the client gets what is for it, and has to keep alive. */
   connected(client: HubClient, keepAliveSeconds: number): void {
-    this.client = client
     this.#state = 'connected'
+    this.#login = undefined
     this.#hasMountpoint = client.info.mountpoint !== ''
     this.#keepAliveMs = keepAliveSeconds * 1000 * this.context.options.keepAliveMultiplier
     this.#armKeepAlive(this.#keepAliveMs)
@@ -247,6 +255,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     handled.then(
       () => {
         this.#isWaiting = false
+        if (this.isOpen && this.transport.outbox.congested) this.#backUp()
         this.#goOn()
       },
       (error: unknown) => {
@@ -280,6 +289,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     else context.log.error({ ...fields, error }, 'error while serving a connection, closed')
     const code = error instanceof MqttError ? error.reasonCode : ReasonCode.UnspecifiedError
     if (this.#state === 'connect' && bytes !== undefined) answerBadConnect(this, code, bytes, at)
+    if (this.#state === 'connecting') answerFailedConnect(this)
     const reason = reasonFor(code)
     client?.close(reason)
     if (this.#state === 'connected') this.send({ type: PacketType.DISCONNECT, code, ...this.#explain(error) })
@@ -296,20 +306,22 @@ export class MqttConnection implements TransportHandler, Receiver {
   #finish(reason: DisconnectReason): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    clearTimeout(this.#timer)
+    this.#timer.clear()
+    this.context.newcomers.delete(this)
     this.#unread = undefined
+    this.#login?.abort()
     this.client?.close(reason)
   }
 
   /** [MQTT-3.1.2-22] one and a half times the keep alive without a packet, and the client is gone. */
   #armKeepAlive(delayMs: number): void {
     if (this.#keepAliveMs === 0) return
-    this.#timer = setTimeout(() => {
+    this.#timer = new Deadline(delayMs, () => {
       // While we do not read, the client's silence means nothing.
       const leftMs = this.#isPaused ? this.#keepAliveMs : this.nowMs + this.#keepAliveMs - Date.now()
       if (leftMs <= 0) this.close('keepalive_timeout')
       else this.#armKeepAlive(leftMs)
-    }, delayMs)
+    })
   }
 }
 

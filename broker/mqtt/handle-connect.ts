@@ -24,13 +24,13 @@ export function handleConnect(
 ): MaybePromise<void> {
   const packet = decodeConnect(bytes, start, end)
   connection.version = packet.version
-  connection.connecting()
+  const signal = connection.connecting()
   connection.maxPacketBytes = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY
   connection.wantsReasons = packet.properties?.requestProblemInformation !== 0
   const { hub, options } = connection.context
   const refusal = check(packet, options, hub.options.maxTopicLevels)
   if (refusal !== undefined) return refuse(connection, refusal, {})
-  const login = toLogin(connection, packet)
+  const login = toLogin(connection, packet, signal)
   const wanted = sessionOptions(packet, options)
   return andThen(hub.connect(login, wanted, connection), (answer) =>
     conclude(connection, packet, login, wanted, answer),
@@ -52,6 +52,11 @@ export function answerBadConnect(
   connection.send({ type: PacketType.CONNACK, sessionPresent: false, code })
 }
 
+/** Something of ours went wrong while the client was being logged in. */
+export function answerFailedConnect(connection: MqttConnection): void {
+  connection.send({ type: PacketType.CONNACK, sessionPresent: false, code: ReasonCode.ServerUnavailable })
+}
+
 /** What an MQTT 5 client asks for, within what the broker allows. */
 export function sessionExpiryMs(seconds: number, options: MqttOptions): number {
   const wantedMs = seconds === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : seconds * 1000
@@ -60,9 +65,10 @@ export function sessionExpiryMs(seconds: number, options: MqttOptions): number {
 
 /** @returns why it is refused before anybody is asked */
 function check(packet: ConnectPacket, options: MqttOptions, maxTopicLevels: number): ReasonCode | undefined {
-  const { version, clientId, will } = packet
+  const { version, will } = packet
+  const clientId = wantedClientId(packet, options)
   if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.BadAuthenticationMethod // [MQTT-4.12.0-1]
-  if (clientId === '' && !options.useUsernameAsClientId) {
+  if (clientId === '') {
     // [MQTT-3.1.3-8 (3.1.1)] no id, no session to be found again; 3.1 knows no empty id at all
     if (version === 3 || (version === 4 && !packet.cleanStart)) return ReasonCode.ClientIdentifierNotValid
   }
@@ -73,21 +79,25 @@ function check(packet: ConnectPacket, options: MqttOptions, maxTopicLevels: numb
   return topicLevels(will.topic) > maxTopicLevels ? ReasonCode.TopicNameInvalid : undefined
 }
 
-function toLogin(connection: MqttConnection, packet: ConnectPacket): Login {
-  const login: Login = {
-    client: toClientInfo(connection, packet),
-    password: packet.password,
-    enableAuthn: connection.listener.enableAuthn,
-  }
+/** '' if the client leaves it to us. */
+function wantedClientId(packet: ConnectPacket, options: MqttOptions): string {
+  return (options.useUsernameAsClientId && packet.username) || packet.clientId
+}
+
+function toLogin(connection: MqttConnection, packet: ConnectPacket, signal: AbortSignal): Login {
+  const { enableAuthn, mountpoint } = connection.listener
+  const client = toClientInfo(connection, packet)
+  // Authentication sees it already, and may change what it is made of.
+  client.mountpoint = renderMountpoint(mountpoint, client)
+  const login: Login = { client, password: packet.password, mountpoint, enableAuthn, signal }
   if (packet.properties !== undefined) login.properties = { ...packet.properties }
   return login
 }
 
 function toClientInfo(connection: MqttConnection, packet: ConnectPacket): ClientInfo {
   const { transport, listener, context } = connection
-  const asUsername = context.options.useUsernameAsClientId ? packet.username : undefined
   // [MQTT-3.1.3-6], [MQTT-3.1.3-7] without an id the client gets one that nobody else has
-  const clientId = asUsername || packet.clientId || `auto-${randomBytes(12).toString('hex')}`
+  const clientId = wantedClientId(packet, context.options) || `auto-${randomBytes(12).toString('hex')}`
   return {
     key: clientId,
     clientId,
@@ -144,21 +154,21 @@ function conclude(
 ): void {
   if (answer.kind === 'refused') return refuse(connection, answer.reason, answer.properties)
   const client = answer.client as HubClient
-  const { info } = client
-  info.mountpoint = renderMountpoint(connection.listener.mountpoint, info)
   if (!connection.isOpen) return client.close('tcp_closed') // it left while others were being asked
+  connection.client = client
   const properties =
     packet.version === 5
       ? { ...connackProperties(connection, packet, login, wanted), ...answer.properties }
       : undefined
   // [MQTT-3.2.0-1] the first thing it is sent
-  connection.send({
+  const isSent = connection.send({
     type: PacketType.CONNACK,
     sessionPresent: answer.sessionPresent, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
     code: ReasonCode.Success,
     properties,
   })
-  connection.connected(client, info.keepAliveSeconds)
+  if (isSent) connection.connected(client, client.info.keepAliveSeconds)
+  else connection.closeQuietly('frame_too_large') // nothing may come before it, and it cannot be told
 }
 
 /** What the client has to know because it differs from what it asked for, or from what the standard presumes. */

@@ -1,4 +1,5 @@
 /** PUBLISH from a client, and its answer by QoS [MQTT-3.3.4-1]. */
+import type { MessageDropReason } from '../../hooks/hookpoints.ts'
 import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
 import { Message, type MessageProperties } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
@@ -28,9 +29,19 @@ export function handlePublish(
   }
   if (packet.qos === 2 && !isFirstCopy(connection, client, packet)) return
 
-  const { topic, qos, retain, packetId, payloadStart, payloadEnd } = packet
+  const { qos, packetId } = packet
+  const message = toMessage(connection, client, packet)
+  const code = client.publish(message)
+  // Not before: had it thrown, the client's next attempt would be taken for a copy.
+  if (qos === 2) client.session.awaitingRelease.set(packetId, connection.nowMs)
+  if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
+  return answer(connection, client, message, packetId, code)
+}
+
+function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {
+  const { topic, bytes, qos, retain, payloadStart, payloadEnd } = packet
   const properties = packet.properties as MessageProperties | undefined
-  const message = new Message(
+  return new Message(
     topic,
     bytes,
     qos,
@@ -41,9 +52,6 @@ export function handlePublish(
     payloadStart,
     payloadEnd,
   )
-  const code = client.publish(message)
-  if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
-  return answer(connection, client, message, packetId, code)
 }
 
 /** Aliases are per connection and direction [MQTT-3.3.2-7]. */
@@ -72,7 +80,7 @@ function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
 /** MQTT 3 clients cannot be told a Receive Maximum, so theirs is this many times higher. */
 const V3_ALLOWANCE = 10
 
-/** QoS 2: remembers the packet id until PUBREL. A copy of what is known already is answered and not published again [MQTT-4.3.3-10]. */
+/** QoS 2: a copy of what still waits for its PUBREL is answered and not published again [MQTT-4.3.3-10]. */
 function isFirstCopy(connection: MqttConnection, client: HubClient, packet: PublishPacket): boolean {
   const { maxAwaitingRelease, awaitReleaseTimeoutMs } = connection.context.options
   const most = connection.version === 5 ? maxAwaitingRelease : maxAwaitingRelease * V3_ALLOWANCE
@@ -81,19 +89,34 @@ function isFirstCopy(connection: MqttConnection, client: HubClient, packet: Publ
   const since = awaitingRelease.get(packet.packetId)
   if (since !== undefined && since > forgetBefore) {
     const code = packet.dup ? ReasonCode.Success : ReasonCode.PacketIdentifierInUse
+    if (!packet.dup) dropped(connection, client, packet, 'packet_identifier_in_use')
     writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packet.packetId, code)
     return false
   }
   if (awaitingRelease.size >= most) forget(awaitingRelease, forgetBefore)
   if (awaitingRelease.size >= most) {
+    dropped(connection, client, packet, 'receive_maximum_exceeded')
     throw mqttError(
       'LIMIT_EXCEEDED',
       ReasonCode.ReceiveMaximumExceeded,
       `more than ${most} QoS 2 messages wait for PUBREL`,
     )
   }
-  awaitingRelease.set(packet.packetId, connection.nowMs)
   return true
+}
+
+/** Tells hooks of a message that is not published. */
+function dropped(
+  connection: MqttConnection,
+  client: HubClient,
+  packet: PublishPacket,
+  reason: MessageDropReason,
+): void {
+  const { hooks } = connection.context.hub
+  if (!hooks.has('message.dropped')) return
+  const message = toMessage(connection, client, packet)
+  message.topic = client.info.mountpoint + message.topic
+  hooks.run('message.dropped', message, reason)
 }
 
 function forget(awaitingRelease: Map<number, number>, beforeMs: number): void {
@@ -105,9 +128,16 @@ async function answerLater(
   client: HubClient,
   message: Message,
   packetId: number,
-  code: Promise<ReasonCode>,
+  pending: Promise<ReasonCode>,
 ): Promise<void> {
-  return answer(connection, client, message, packetId, await code)
+  let code: ReasonCode
+  try {
+    code = await pending
+  } catch (error) {
+    if (message.qos === 2) client.session.awaitingRelease.delete(packetId)
+    throw error
+  }
+  return answer(connection, client, message, packetId, code)
 }
 
 function answer(
@@ -117,6 +147,9 @@ function answer(
   packetId: number,
   code: ReasonCode,
 ): MaybePromise<void> {
+  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse, so its PUBREL will come.
+  if (code >= 0x80 && message.qos === 2 && connection.version === 5)
+    client.session.awaitingRelease.delete(packetId)
   if (code === ReasonCode.TopicNameInvalid)
     throw mqttError('TOPIC_INVALID', code, 'topic has too many levels')
   if (!connection.isOpen || packetId === 0) return
@@ -127,8 +160,6 @@ function answer(
       puback(connection, packetId, changed),
     )
   }
-  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse, so its PUBREL will come.
-  if (code >= 0x80 && connection.version === 5) client.session.awaitingRelease.delete(packetId)
   writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packetId, code)
 }
 

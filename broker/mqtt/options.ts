@@ -1,3 +1,4 @@
+import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import type { Logger } from '../../model/log.ts'
 import type { QoS } from '../../model/message.ts'
 import type { Hub } from '../hub.ts'
@@ -48,5 +49,7 @@ export interface MqttContext {
   readonly topics: TopicCache
   readonly topicBytes: TopicBytes
   readonly log: Logger
+  /** Connections without a whole CONNECT: nobody else knows of them. */
+  readonly newcomers: Set<{ close(reason: DisconnectReason): void }>
   options: MqttOptions
 }

@@ -23,7 +23,14 @@ export class MqttServer {
   readonly #context: MqttContext
 
   constructor(hub: Hub, options: MqttOptions, log: Logger, context: ListenerContext) {
-    this.#context = { hub, options, log, topics: new TopicCache(), topicBytes: new TopicBytes() }
+    this.#context = {
+      hub,
+      options,
+      log,
+      topics: new TopicCache(),
+      topicBytes: new TopicBytes(),
+      newcomers: new Set(),
+    }
     this.listeners = new ListenerSet((plan, accept) => createListener(plan, accept, log, context), log)
   }
 
@@ -38,9 +45,10 @@ export class MqttServer {
     return this.listeners.update(listeners.map((listener) => this.#plan(listener)))
   }
 
-  /** Stops accepting. */
-  stop(): Promise<void> {
-    return this.listeners.stop()
+  /** Stops accepting, and closes who has not sent a CONNECT yet. Clients are the hub's to end. */
+  async stop(): Promise<void> {
+    await this.listeners.stop()
+    for (const newcomer of this.#context.newcomers) newcomer.close('server_shutting_down')
   }
 
   #plan({ options, settings }: MqttListener): MqttListenerPlan {

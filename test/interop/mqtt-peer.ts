@@ -66,7 +66,11 @@ export class MqttPeer {
   }
 
   /** Resolves when the broker has it: at QoS 0 that is shown by a ping. */
-  async publish(topic: string, payload: string | Buffer, options: PublishOptions = {}): Promise<Packet | undefined> {
+  async publish(
+    topic: string,
+    payload: string | Buffer,
+    options: PublishOptions = {},
+  ): Promise<Packet | undefined> {
     const answer = await within(this.client.publishAsync(topic, payload, options), 'the answer to a publish')
     if ((options.qos ?? 0) === 0) await this.ping()
     return answer

@@ -1,8 +1,9 @@
 /** What only MQTT 5 has. */
+import type { IPublishPacket, Packet } from 'mqtt-packet'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { hookRun, startBroker } from '../support/broker.ts'
-import { Inbox } from '../support/inbox.ts'
 import { connectMqtt, type PeerOptions } from './mqtt-peer.ts'
+import { connectRaw } from './raw-mqtt.ts'
 
 test('properties travel from publisher to subscriber as they were written', async () => {
   const broker = await startBroker()
@@ -29,10 +30,16 @@ test('an answer finds its way by response topic and correlation data', async () 
   const asker = await connectMqtt(broker)
   await asker.subscribe('replies/asker', { qos: 1 })
   const correlationData = Buffer.from('42')
-  await asker.publish('add', '1+1', { qos: 1, properties: { responseTopic: 'replies/asker', correlationData } })
+  await asker.publish('add', '1+1', {
+    qos: 1,
+    properties: { responseTopic: 'replies/asker', correlationData },
+  })
   const question = await server.messages.next()
   const { responseTopic = '', correlationData: about } = question.properties ?? {}
-  await server.publish(responseTopic, '2', { qos: 1, properties: about === undefined ? {} : { correlationData: about } })
+  await server.publish(responseTopic, '2', {
+    qos: 1,
+    properties: about === undefined ? {} : { correlationData: about },
+  })
   const answer = await asker.messages.next()
   expect(answer.payload.toString()).toBe('2')
   expect(answer.properties?.correlationData).toEqual(correlationData)
@@ -101,7 +108,10 @@ test('a publisher may use topic aliases', async () => {
   const publisher = await connectMqtt(broker, { autoAssignTopicAlias: true })
   expect(publisher.connack?.properties?.topicAliasMaximum).toBe(2)
   const sent: string[] = []
-  publisher.client.on('packetsend', (packet) => packet.cmd === 'publish' && sent.push(packet.topic.toString()))
+  publisher.client.on(
+    'packetsend',
+    (packet) => packet.cmd === 'publish' && sent.push(packet.topic.toString()),
+  )
   for (const n of [1, 2, 1, 2, 3, 3]) await publisher.publish(`topic${n}/with/a/long/name`, String(n))
   expect(await subscriber.take(6)).toMatchObject(
     [1, 2, 1, 2, 3, 3].map((n) => ({ topic: `topic${n}/with/a/long/name`, payload: String(n) })),
@@ -175,21 +185,17 @@ test('a packet larger than the broker takes ends its connection with 0x95', asyn
 
 test('no more than Receive Maximum messages are sent before they are acknowledged', async () => {
   const broker = await startBroker()
-  const waiting = new Inbox<() => void>('a message')
-  const slow = await connectMqtt(broker, {
-    properties: { receiveMaximum: 2 },
-    customHandleAcks: (_topic, _message, _packet, acknowledge) => waiting.put(() => acknowledge(0)),
-  })
-  await slow.subscribe('t', { qos: 1 })
+  const slow = await connectRaw(broker, '5.0', { clientId: 'slow', properties: { receiveMaximum: 2 } })
+  slow.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 't', qos: 1 }] })
+  await slow.next()
   const publisher = await connectMqtt(broker)
   for (const payload of ['1', '2', '3', '4']) await publisher.publish('t', payload, { qos: 1 })
-  const [first] = await waiting.take(2)
-  await slow.ping()
-  expect(waiting.size).toBe(0)
-  first?.()
-  await waiting.next()
-  await slow.ping()
-  expect(waiting.size).toBe(0)
+  const first = await slow.next()
+  await slow.next()
+  await slow.expectSilence()
+  slow.send({ cmd: 'puback', messageId: first.messageId ?? 0 })
+  expect((await slow.next()) as IPublishPacket).toMatchObject({ payload: Buffer.from('3') })
+  await slow.expectSilence()
 })
 
 test('answers say what became of a packet', async () => {
@@ -197,7 +203,11 @@ test('answers say what became of a packet', async () => {
   const client = await connectMqtt(broker)
   expect(client.connack?.properties).toMatchObject({ maximumQoS: 1, sharedSubscriptionAvailable: false })
   expect(await client.subscribe(['a', '$share/g/b'], { qos: 2 })).toEqual([1, 0x9e])
-  expect(await client.publish('nobody', 'x', { qos: 1 })).toMatchObject({ reasonCode: 0x10 })
+  const puback = new Promise<Packet>((resolve) => {
+    client.client.on('packetreceive', (packet) => packet.cmd === 'puback' && resolve(packet))
+  })
+  await client.publish('nobody', 'x', { qos: 1 })
+  expect(await puback).toMatchObject({ reasonCode: 0x10 })
   const unsuback = await client.client.unsubscribeAsync(['a', 'never'])
   expect(unsuback).toMatchObject({ granted: [0, 0x11] })
 })
@@ -228,7 +238,13 @@ test('a delayed will is not published when its client comes back in time', async
     clientId: 'flaky',
     clean: false,
     properties: { sessionExpiryInterval: 60 },
-    will: { topic: 'will', payload: Buffer.from('gone'), qos: 0, retain: false, properties: { willDelayInterval: 1 } },
+    will: {
+      topic: 'will',
+      payload: Buffer.from('gone'),
+      qos: 0,
+      retain: false,
+      properties: { willDelayInterval: 1 },
+    },
   }
   const first = await connectMqtt(broker, options)
   const broken = hookRun(broker, 'client.disconnected', 'flaky')

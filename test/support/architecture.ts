@@ -7,7 +7,7 @@ import { posix } from 'node:path'
 /** Rooms every room above them may use. */
 const CORE = ['broker', 'listeners', 'hooks', 'model'] as const
 /** What the configuration describes and the process is put together from. */
-const ROOMS = ['authn', 'authz', 'plugins', 'gateways', 'gateways/index', ...CORE] as const
+const ROOMS = ['authn', 'authz', 'features', 'plugins', 'gateways', 'gateways/index', ...CORE] as const
 
 /**
  * What each room may import beside itself. `gateways/*` stands for every single gateway,
@@ -22,6 +22,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   observability: CORE,
   authn: CORE,
   authz: CORE,
+  features: CORE,
   plugins: CORE,
   gateways: CORE,
   'gateways/+': ['gateways', ...CORE],
@@ -34,7 +35,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** May import everything, and nobody imports them. */
-const OUTSIDE = ['test', 'bench', 'docs', 'dashboard']
+const OUTSIDE = ['test', 'bench', 'docs', 'dashboard', 'tools']
 
 export interface Import {
   /** As it is written. */

@@ -7,7 +7,7 @@ import type { Hub } from '../../broker/hub.ts'
 import { loadConfig } from '../../config/load.ts'
 import { configSchema } from '../../config/schema.ts'
 import type { HookBus } from '../../hooks/bus.ts'
-import type { RunPoint } from '../../hooks/hookpoints.ts'
+import type { RunPoint, RunPoints } from '../../hooks/hookpoints.ts'
 import { Hubbub } from '../../main.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import { createLog } from '../../observability/log.ts'
@@ -51,17 +51,25 @@ export async function startBroker(changes: object = {}, dir = temporaryDirectory
   const { config } = loadConfig({ schema: configSchema(), file: undefined, env: {}, overrides })
   const log = new LogBook()
   const stream = { write: (line: string) => log.write(line) }
-  const broker = await Hubbub.start(config, dir, createLog({ level: config.log.level, format: 'json', stream }))
+  const broker = await Hubbub.start(
+    config,
+    dir,
+    createLog({ level: config.log.level, format: 'json', stream }),
+  )
   onTestFinished(() => broker.stop())
   return { hub: broker.hub, hooks: broker.hooks, log, dir, stop: () => broker.stop(), ...portsOf(log) }
 }
 
+/** Points that are told a client first. */
+type ClientPoint = Exclude<RunPoint, 'message.dropped'>
+
 /** The first time from now on that a hook point is run for a client. */
-export function hookRun(broker: TestBroker, point: RunPoint, clientId: string): Promise<void> {
+export function hookRun(broker: TestBroker, point: ClientPoint, clientId: string): Promise<void> {
   const name = `test ${clientId}`
   const run = new Promise<void>((resolve) => {
-    broker.hooks.put(point, name, (client) => {
-      if ((client as ClientInfo).clientId !== clientId) return
+    broker.hooks.put(point, name, (...args: RunPoints[ClientPoint]) => {
+      const client: ClientInfo = args[0]
+      if (client.clientId !== clientId) return
       broker.hooks.del(point, name)
       resolve()
     })
@@ -117,7 +125,7 @@ export function portsOf(log: LogBook): Ports {
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'dist', 'cli', 'hubbub.js')
 /** On two busy cores a start may take its time. */
-const EXIT_PATIENCE_MS = 15_000
+const EXIT_PATIENCE_MS = 10_000
 
 /** The built `hubbub` command, running. */
 export class HubbubProcess {
@@ -131,7 +139,12 @@ export class HubbubProcess {
   stderr = ''
   readonly #child: ChildProcess
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv, config: object | string | undefined, dir: string) {
+  constructor(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv,
+    config: object | string | undefined,
+    dir: string,
+  ) {
     this.dir = dir
     this.configFile = join(dir, 'hubbub.yaml')
     if (config !== undefined) this.writeConfig(config)

@@ -26,17 +26,14 @@ export class Inbox<T> {
   /** Nothing more will come. */
   fail(error: Error): void {
     this.#failure = error
-    for (const { reject } of this.#waiting.splice(0)) reject(error)
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error)
   }
 
   /** The oldest item, which leaves the box; waits for one if it is empty. */
   async next(): Promise<T> {
     if (this.#items.length > 0) return this.#items.shift() as T
     if (this.#failure !== undefined) throw this.#failure
-    return within(
-      new Promise<T>((resolve, reject) => this.#waiting.push({ resolve, reject })),
-      this.#name,
-    )
+    return within(new Promise<T>((resolve, reject) => this.#waiting.push({ resolve, reject })), this.#name)
   }
 
   /** The next `count` items. */

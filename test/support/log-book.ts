@@ -29,9 +29,10 @@ export class LogBook {
     for (const watcher of this.#watchers) watcher.fail(error)
   }
 
-  /** The first event with one of these messages and these fields, from `from` on; waits for it. */
+  /** The first event whose message begins with one of these, with these fields, from `from` on; waits for it. */
   until(msg: string | readonly string[], fields: object = {}, from = 0): Promise<LogLine> {
-    const fits = (line: LogLine) => [msg].flat().includes(line.msg) && hasFields(line, fields)
+    const fits = (line: LogLine) =>
+      [msg].flat().some((start) => line.msg.startsWith(start)) && hasFields(line, fields)
     const found = this.lines.slice(from).find(fits)
     if (found !== undefined) return Promise.resolve(found)
     if (this.#isClosed) return Promise.reject(new Error(`the log ended without: ${String(msg)}`))
@@ -64,7 +65,7 @@ export class LogBook {
 
   #add(line: LogLine): void {
     this.lines.push(line)
-    for (const { look } of [...this.#watchers]) look(line)
+    for (const watcher of this.#watchers) watcher.look(line)
   }
 }
 
