@@ -132,7 +132,11 @@ export const streamFields = () => ({
 })
 
 const zoneField = (value: string) =>
-  Type.String({ default: value, 'x-hot': true, description: 'A name for its clients, by which access rules, hooks and mountpoints can tell them apart' })
+  Type.String({
+    default: value,
+    'x-hot': true,
+    description: 'A name for its clients, by which access rules, hooks and mountpoints can tell them apart',
+  })
 
 const commonSchema = (defaults: ListenerDefaults) => Strict(commonFields(defaults))
 const streamSchema = () => Strict(streamFields())
