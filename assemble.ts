@@ -24,7 +24,10 @@ interface NamedSection {
 
 export function hubOptionsOf(config: Config): HubOptions {
   const { no_match, deny_action } = config.authorization
-  return hubOptions(config.mqtt, config.node, { noMatch: no_match, denyAction: deny_action })
+  return hubOptions(config.mqtt, config.broker, config.retainer, config.node, {
+    noMatch: no_match,
+    denyAction: deny_action,
+  })
 }
 
 export function authnConfigOf(config: Config): AuthnConfig {

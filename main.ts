@@ -12,6 +12,7 @@ import { MqttServer } from './broker/mqtt/server.ts'
 import { MemoryStorage } from './broker/storage/storage-memory.ts'
 import { loadConfig } from './config/load.ts'
 import { configSchema } from './config/schema.ts'
+import { Features } from './features/features.ts'
 import type { GatewayConfig } from './gateways/config.ts'
 import { createContext } from './gateways/context.ts'
 import { GatewayHost } from './gateways/host.ts'
@@ -90,6 +91,7 @@ export class Hubbub {
   readonly #log: Log
   readonly #authn: Authn
   readonly #authz: Authz
+  readonly #features: Features
   readonly #clock: CoarseClock
   readonly #listening: ListenerContext = { flushQueue: new FlushQueue() }
   readonly #gateways = new Map<string, GatewayHost>()
@@ -97,7 +99,14 @@ export class Hubbub {
   #stopped: Promise<void> | undefined
   #reloading: Promise<void> = Promise.resolve()
 
-  private constructor(config: Config, log: Log, authn: Authn, authz: Authz, clock: CoarseClock) {
+  private constructor(
+    config: Config,
+    configDir: string,
+    log: Log,
+    authn: Authn,
+    authz: Authz,
+    clock: CoarseClock,
+  ) {
     this.#clock = clock
     this.#config = config
     this.#log = log
@@ -108,16 +117,28 @@ export class Hubbub {
     this.mqtt = new MqttServer(this.hub, mqttOptions(config.mqtt), log, this.#listening)
     authn.attach(this.hooks)
     authz.attach(this.hooks)
+    const names = gateways.map(({ name }) => name)
+    this.#features = new Features(config, { hub: this.hub, log, configDir, gateways: names })
   }
 
-  /** @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open */
-  static async start(config: Config, configDir: string, log: Log): Promise<Hubbub> {
+  /**
+   * @param configDir - what relative paths in the config start from
+   * @param prepare - called before anybody can connect, e.g. to attach hooks
+   * @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open
+   */
+  static async start(
+    config: Config,
+    configDir: string,
+    log: Log,
+    prepare?: (broker: Hubbub) => void,
+  ): Promise<Hubbub> {
     const dataDir = resolve(config.node.data_dir)
     const clock = new CoarseClock()
     const authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir })
     try {
       const authz = await Authz.create(config.authorization, { log, configDir, now: clock.now })
-      const broker = new Hubbub(config, log, authn, authz, clock)
+      const broker = new Hubbub(config, configDir, log, authn, authz, clock)
+      prepare?.(broker)
       await broker.#start()
       return broker
     } catch (error) {
@@ -151,6 +172,7 @@ export class Hubbub {
     const config = this.#safe(this.#config)
     await this.hub.start()
     try {
+      await this.#features.update(config)
       await this.mqtt.start(mqttListenersOf(config))
       for (const [name, gateway] of Object.entries(config.gateway)) await this.#startGateway(name, gateway)
     } catch (error) {
@@ -191,6 +213,7 @@ export class Hubbub {
     this.#log.reopen()
     await this.#authn.update(authnConfigOf(config))
     await this.#authz.update(config.authorization)
+    await this.#features.update(config)
     this.hub.update(hubOptionsOf(config))
     await this.mqtt.update(mqttOptions(config.mqtt), mqttListenersOf(config))
     for (const [name, gateway] of Object.entries(config.gateway))
@@ -205,6 +228,7 @@ export class Hubbub {
       this.mqtt.listeners.drain(deadline),
       ...[...this.#gateways.values()].map((host) => host.stop(deadline)),
     ])
+    this.#features.close()
     await this.#authn.close()
     await this.#authz.close()
     this.#clock.stop()

@@ -5,8 +5,8 @@
  */
 import { readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
+import { parseCsv } from '../model/csv.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
-import { parseCsv } from './csv.ts'
 
 export type UserFileType = 'plain' | 'hash'
 

@@ -23,6 +23,7 @@ export const authentication = Type.Unsafe<AuthenticationConfig>({
   ],
   default: [],
   description: 'Authenticators, asked in order until one knows the client',
+  'x-hot': true,
 })
 
 /** The list of authenticators, whichever way it was written. */

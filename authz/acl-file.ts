@@ -9,7 +9,8 @@
 import type { Permission, Rule, TopicPattern, Who } from '../model/access.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
 import type { QoS } from '../model/message.ts'
-import { exactTopic, ipCondition, ipConditionOf, textPattern, topicPattern } from './conditions.ts'
+import { Pattern } from '../model/pattern.ts'
+import { exactTopic, ipCondition, ipConditionOf, topicPattern } from './conditions.ts'
 import { describeTerm, parseTerms, type Term } from './erlang-terms.ts'
 
 const CONDITIONS =
@@ -139,11 +140,11 @@ function topicsOf(term: Term): TopicPattern[] {
   })
 }
 
-function textOrPattern(term: Term | undefined, whole: Term): string | RegExp {
+function textOrPattern(term: Term | undefined, whole: Term): string | Pattern {
   if (term?.kind !== 'tuple') return textOf(term, whole)
   const [head, source] = term.items
   if (term.items.length !== 2 || atomOf(head) !== 're') throw expected('"text" or {re, "pattern"}', term)
-  return at(term, () => textPattern(textOf(source, term)))
+  return at(term, () => new Pattern(textOf(source, term)))
 }
 
 function textOf(term: Term | undefined, whole: Term): string {

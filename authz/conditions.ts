@@ -1,11 +1,10 @@
 /** Pieces of rules that are written the same way in every source. */
 import ipaddr from 'ipaddr.js'
 import type { TopicPattern } from '../model/access.ts'
-import { BrokerError, messageOf } from '../model/errors.ts'
+import { BrokerError } from '../model/errors.ts'
 import { isValidFilter } from '../model/topic.ts'
 
 const EXACTLY = 'eq '
-const INLINE_FLAGS = /^\(\?([ims]+)\)/
 const MAPPED = '::ffff:'
 
 /**
@@ -21,19 +20,6 @@ export function topicPattern(text: string): TopicPattern {
 export function exactTopic(text: string): TopicPattern {
   if (text === '') throw invalid('a topic must not be empty')
   return { kind: 'exact', text }
-}
-
-/**
- * A regular expression, unanchored. Leading `(?i)`, `(?m)` and `(?s)` are understood.
- * @throws BrokerError CONFIG_INVALID
- */
-export function textPattern(source: string): RegExp {
-  const [prefix, flags] = INLINE_FLAGS.exec(source) ?? ['', '']
-  try {
-    return new RegExp(source.slice(prefix.length), flags)
-  } catch (error) {
-    throw invalid(messageOf(error))
-  }
 }
 
 /**

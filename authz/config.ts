@@ -49,7 +49,7 @@ export const authorization = Strict(
       { default: [{ type: 'file' }], description: 'Where rules come from, asked in order until one decides' },
     ),
   },
-  { description: 'Who may publish and subscribe to what' },
+  { description: 'Who may publish and subscribe to what', hot: true },
 )
 
 export type AuthorizationConfig = Static<typeof authorization>

@@ -2,7 +2,8 @@
 import type { Permission, Rule, TopicPattern, Who } from '../model/access.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
 import type { QoS } from '../model/message.ts'
-import { ipCondition, textPattern, topicPattern } from './conditions.ts'
+import { Pattern } from '../model/pattern.ts'
+import { ipCondition, topicPattern } from './conditions.ts'
 
 type Fields = Record<string, unknown>
 
@@ -112,13 +113,13 @@ function whoOf(fields: Fields): Who {
     if (typeof value !== 'string') throw bad(`${name} must be text`)
     conditions.push(readable(name, () => condition(value)))
   }
-  text('username_re', (re) => ({ kind: 'username', is: textPattern(re) }))
-  text('clientid_re', (re) => ({ kind: 'clientid', is: textPattern(re) }))
+  text('username_re', (re) => ({ kind: 'username', is: new Pattern(re) }))
+  text('clientid_re', (re) => ({ kind: 'clientid', is: new Pattern(re) }))
   text('ipaddr', (address) => ({ kind: 'ipaddr', matches: ipCondition(address) }))
   text('zone', (is) => ({ kind: 'zone', is }))
-  text('zone_re', (re) => ({ kind: 'zone', is: textPattern(re) }))
+  text('zone_re', (re) => ({ kind: 'zone', is: new Pattern(re) }))
   text('listener', (is) => ({ kind: 'listener', is }))
-  text('listener_re', (re) => ({ kind: 'listener', is: textPattern(re) }))
+  text('listener_re', (re) => ({ kind: 'listener', is: new Pattern(re) }))
   const [only, ...others] = conditions
   if (only === undefined) return { kind: 'all' }
   return others.length === 0 ? only : { kind: 'and', conditions }

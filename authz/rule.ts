@@ -1,5 +1,5 @@
 /** Rules compiled for speed: most of a thousand are passed over after one comparison of numbers or strings. */
-import type { Action, Permission, Rule, TopicPattern, Who } from '../model/access.ts'
+import type { Action, Permission, Rule, TextTest, TopicPattern, Who } from '../model/access.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import { compileFilter, covers, type Level } from './topic-template.ts'
 
@@ -124,7 +124,7 @@ function compileWho(who: Who): Condition {
   }
 }
 
-function textCondition(is: string | RegExp, read: (client: ClientInfo) => string | undefined): Condition {
+function textCondition(is: string | TextTest, read: (client: ClientInfo) => string | undefined): Condition {
   if (typeof is === 'string') return (client) => read(client) === is
   return (client) => {
     const value = read(client)

@@ -143,6 +143,7 @@ export class HubClient implements Client {
   /** Publishes the will as if the client did so now: authorization and hooks have their say [MQTT-3.1.2-8]. */
   publishWill(will: Will): void {
     const { topic, payload, qos, retain, properties } = will
+    // [MQTT-3.1.2-14] [MQTT-3.1.2-15] retained or not, as the will says
     const message = new Message(topic, payload, qos, retain, properties, this.info, Date.now())
     const published = this.publish(message)
     if (isPromise(published)) {

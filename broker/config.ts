@@ -1,26 +1,38 @@
 /** `mqtt.*`: limits and features of the broker and its MQTT connections, with EMQX's names and defaults. */
-import Type, { type Static } from 'typebox'
+import Type, { type Static, type TUnsafe } from 'typebox'
 import type { Permission } from '../model/access.ts'
-import { Count, Duration, Size, Strict } from '../model/schema.ts'
+import { Count, Duration, Named, Size, Strict } from '../model/schema.ts'
 import type { HubOptions } from './hub.ts'
 import type { MqttOptions } from './mqtt/options.ts'
+import { SHARING_STRATEGIES, type StickyPick } from './routing/shared-groups.ts'
+
+const STICKY_PICKS = ['random', 'local', 'hash_clientid', 'hash_topic'] as const satisfies StickyPick[]
+
+const Strategy = <T extends string>(
+  names: readonly T[],
+  value: T | undefined,
+  { description }: { description: string },
+): TUnsafe<T> =>
+  Type.Unsafe<T>({
+    type: 'string',
+    enum: [...names],
+    ...(value === undefined ? {} : { default: value }),
+    description,
+  })
 
 export const mqttSchema = Strict(
   {
     idle_timeout: Duration('15s', {
       description: 'A connection that has not sent a whole CONNECT by then is closed',
-      hot: true,
     }),
     max_packet_size: Size('1MB', {
       description: 'Largest packet taken from a client, 1B to 256MB. A larger one ends its connection',
-      hot: true,
     }),
     max_clientid_len: Type.Integer({
       minimum: 23,
       maximum: 65_535,
       default: 65_535,
       description: 'Longest client id, in bytes',
-      'x-hot': true,
     }),
     max_topic_levels: Type.Integer({
       minimum: 1,
@@ -33,7 +45,6 @@ export const mqttSchema = Strict(
       maximum: 65_535,
       default: 65_535,
       description: 'Topic aliases an MQTT 5 client may use, 0 = none',
-      'x-hot': true,
     }),
     max_qos_allowed: Type.Integer({
       minimum: 0,
@@ -44,43 +55,44 @@ export const mqttSchema = Strict(
     retain_available: Type.Boolean({
       default: true,
       description: 'Whether messages may be retained',
-      'x-hot': true,
     }),
     wildcard_subscription: Type.Boolean({ default: true, description: 'Whether filters may hold + and #' }),
     shared_subscription: Type.Boolean({
       default: true,
       description: 'Whether $share/group/filter may be used',
     }),
+    shared_subscription_strategy: Strategy(SHARING_STRATEGIES, 'round_robin', {
+      description:
+        'Which member of a shared subscription gets a message: random, round_robin (in turn for each publisher), ' +
+        'round_robin_per_group, sticky (always the same for a publisher), local, hash_clientid, hash_topic',
+    }),
+    shared_subscription_initial_sticky_pick: Strategy(STICKY_PICKS, 'random', {
+      description: 'How sticky makes its first choice: random, local, hash_clientid, hash_topic',
+    }),
     ignore_loop_deliver: Type.Boolean({
       default: false,
       description:
         'Do not send MQTT 3 clients what they published themselves (MQTT 5 clients have No Local for it)',
-      'x-hot': true,
     }),
     server_keepalive: Type.Union([Type.Literal('disabled'), Type.Integer({ minimum: 0, maximum: 65_535 })], {
       default: 'disabled',
       description: "Seconds that override every client's keep alive, or `disabled`",
-      'x-hot': true,
     }),
     keepalive_multiplier: Type.Number({
       minimum: 1,
       maximum: 65_535,
       default: 1.5,
       description: 'A client is gone after its keep alive times this without a packet',
-      'x-hot': true,
     }),
     session_expiry_interval: Duration('2h', {
       description: 'How long sessions of MQTT 3 clients with clean session 0 outlive their connection',
-      hot: true,
     }),
     max_session_expiry_interval: Duration('infinity', {
       description: 'Upper bound for the session expiry that MQTT 5 clients ask for',
-      hot: true,
     }),
     use_username_as_clientid: Type.Boolean({
       default: false,
       description: 'Take the user name as client id',
-      'x-hot': true,
     }),
     max_subscriptions: Count('infinity', { minimum: 1, description: 'Subscriptions per client' }),
     max_sessions: Count(1_000_000, {
@@ -110,21 +122,69 @@ export const mqttSchema = Strict(
       minimum: 1,
       description:
         'QoS 2 messages of one client that wait for its PUBREL. MQTT 5 clients are told it as Receive Maximum; MQTT 3 clients cannot be told and may have ten times as many',
-      hot: true,
     }),
     await_rel_timeout: Duration('300s', {
       description: 'How long a QoS 2 message waits for PUBREL before its packet id is forgotten',
-      hot: true,
     }),
   },
-  { description: 'What MQTT clients may do, and limits for every client' },
+  { description: 'What MQTT clients may do, and limits for every client', hot: true },
 )
 
+/** `broker.*`: what EMQX keeps outside `mqtt`. */
+export const brokerSchema = Strict(
+  {
+    shared_subscription_group: Named(
+      Strict({
+        strategy: Strategy(SHARING_STRATEGIES, 'random', {
+          description: 'As mqtt.shared_subscription_strategy',
+        }),
+        initial_sticky_pick: Strategy(STICKY_PICKS, 'random', {
+          description: 'As mqtt.shared_subscription_initial_sticky_pick',
+        }),
+      }),
+      { description: 'Strategies of single groups of shared subscriptions, by group name' },
+    ),
+  },
+  { description: 'How the broker routes', hot: true },
+)
+
+/** `retainer.*` */
+export const retainerSchema = Strict(
+  {
+    enable: Type.Boolean({
+      default: true,
+      description: 'false: nothing more is retained or handed out; what is there stays',
+    }),
+    msg_expiry_interval: Duration('0s', {
+      description: 'How long messages without an expiry of their own are retained, 0s = for ever',
+    }),
+    msg_clear_interval: Duration('0s', {
+      description: 'How often expired ones are looked for, 0s = only when somebody asks for them',
+    }),
+    max_payload_size: Size('1MB', {
+      description: 'A larger payload is routed but not retained, 0 = no limit',
+    }),
+    max_retained_messages: Count(1_000_000, {
+      minimum: 0,
+      description: 'Beyond it only topics that have one already can retain a message; 0 = no limit',
+    }),
+    stop_publish_clear_msg: Type.Boolean({
+      default: false,
+      description: 'Do not send subscribers the empty message that deletes a retained one',
+    }),
+  },
+  { description: 'Retained messages', hot: true },
+)
+
+export type RetainerConfig = Static<typeof retainerSchema>
+export type BrokerConfig = Static<typeof brokerSchema>
 export type MqttConfig = Static<typeof mqttSchema>
 
 /** The part that holds for clients of every protocol. */
 export function hubOptions(
   mqtt: MqttConfig,
+  broker: BrokerConfig,
+  retainer: RetainerConfig,
   node: { name: string },
   access: { noMatch: Permission; denyAction: 'ignore' | 'disconnect' },
 ): HubOptions {
@@ -140,6 +200,24 @@ export function hubOptions(
     maxQos: mqtt.max_qos_allowed as HubOptions['maxQos'],
     wildcardSubscription: mqtt.wildcard_subscription,
     sharedSubscription: mqtt.shared_subscription,
+    sharing: {
+      strategy: mqtt.shared_subscription_strategy,
+      initialStickyPick: mqtt.shared_subscription_initial_sticky_pick,
+      groups: new Map(
+        Object.entries(broker.shared_subscription_group).map(([name, group]) => [
+          name,
+          { strategy: group.strategy, initialStickyPick: group.initial_sticky_pick },
+        ]),
+      ),
+    },
+    retainer: {
+      enabled: retainer.enable,
+      expiryMs: orUnlimited(retainer.msg_expiry_interval),
+      maxPayloadBytes: orUnlimited(retainer.max_payload_size),
+      maxMessages: orUnlimited(retainer.max_retained_messages),
+      hidesClearing: retainer.stop_publish_clear_msg,
+      sweepIntervalMs: orUnlimited(retainer.msg_clear_interval),
+    },
     maxSubscriptions: mqtt.max_subscriptions,
     maxSessions: mqtt.max_sessions,
     ...access,
@@ -166,4 +244,9 @@ export function mqttOptions(mqtt: MqttConfig): MqttOptions {
     ignoreLoopDeliver: mqtt.ignore_loop_deliver,
     useUsernameAsClientId: mqtt.use_username_as_clientid,
   }
+}
+
+/** EMQX writes "no limit" as 0. */
+function orUnlimited(value: number): number {
+  return value === 0 ? Number.POSITIVE_INFINITY : value
 }

@@ -1,5 +1,6 @@
 import type { Message, QoS } from '../model/message.ts'
 import type { Delivery } from './broker.ts'
+import type { SharedGroup } from './routing/shared-groups.ts'
 
 /** How far a QoS 1 or 2 delivery has come. */
 export type DeliveryState = 'queued' | 'sent' | 'released' // released: the peer has answered PUBREC, PUBREL is out
@@ -10,23 +11,32 @@ export class SessionDelivery implements Delivery {
   readonly qos: QoS
   readonly retain: boolean
   readonly subscriptionIds: readonly number[] | undefined
+  /** The shared group whose copy this is: it goes to another member if this session ends. */
+  readonly group: SharedGroup | undefined
   dup: boolean
   packetId: number
   state: DeliveryState
 
-  constructor(message: Message, qos: QoS, retain: boolean, subscriptionIds: readonly number[] | undefined) {
+  constructor(
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    subscriptionIds: readonly number[] | undefined,
+    group?: SharedGroup,
+  ) {
     this.message = message
     this.qos = qos
     this.retain = retain
     this.subscriptionIds = subscriptionIds
-    this.dup = false
+    this.group = group
+    this.dup = false // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
     this.packetId = 0
     this.state = 'queued'
   }
 
   /** The same delivery of a changed message. */
   with(message: Message): SessionDelivery {
-    const changed = new SessionDelivery(message, this.qos, this.retain, this.subscriptionIds)
+    const changed = new SessionDelivery(message, this.qos, this.retain, this.subscriptionIds, this.group)
     changed.dup = this.dup
     changed.packetId = this.packetId
     changed.state = this.state

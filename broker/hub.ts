@@ -2,20 +2,24 @@ import type { HookBus } from '../hooks/bus.ts'
 import type { Authorization, ConnectDecision, PublishDecision } from '../hooks/hookpoints.ts'
 import type { Login, Permission, Verdict } from '../model/access.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message, QoS } from '../model/message.ts'
 import { renderMountpoint } from '../model/mountpoint.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
 import { ReasonCode, reasonName } from '../model/reason-codes.ts'
+import type { Subscription } from '../model/subscription.ts'
 import { Deadline } from '../model/timers.ts'
 import type { Connected, Receiver, Refused, SessionOptions } from './broker.ts'
 import { HubClient } from './client.ts'
 import { Kernel, TableEntry } from './kernel.ts'
+import { Retainer, type RetainerOptions } from './retainer.ts'
 import { Router } from './routing/router.ts'
+import type { SharingOptions } from './routing/shared-groups.ts'
 import { Session, type SessionContext, type SessionLimits } from './session.ts'
 import type { Storage } from './storage/storage.ts'
-import { removeEntry } from './subscribing.ts'
+import { removeEntry, subscribeUnasked } from './subscribing.ts'
 import { DelayedWills, willDelayMs } from './wills.ts'
 
 /** Limits and policies of the whole broker, whatever a client speaks. */
@@ -28,6 +32,8 @@ export interface HubOptions {
   maxQos: QoS
   wildcardSubscription: boolean
   sharedSubscription: boolean
+  sharing: SharingOptions
+  retainer: RetainerOptions
   /** Per client. */
   maxSubscriptions: number
   /** Connected and kept ones together. */
@@ -64,11 +70,12 @@ export class Hub {
     this.log = log
     this.noMatch = { result: options.noMatch, from: 'default' }
     this.#sessionContext = { limits: options.session, hooks, log, slab: new PayloadSlab() }
-    const router = new Router()
+    const router = new Router(options.sharing)
     this.kernel = new Kernel({
       nodeName: options.nodeName,
       router,
       storage,
+      retainer: new Retainer(storage, options.retainer, log),
       hooks,
       heartbeatMs: HEARTBEAT_MS,
     })
@@ -78,6 +85,8 @@ export class Hub {
   /** Takes new options. Sessions that exist keep their window and queue. */
   update(options: HubOptions): void {
     this.options = options
+    this.kernel.router.share(options.sharing)
+    this.kernel.retainer.update(options.retainer)
     this.noMatch = { result: options.noMatch, from: 'default' }
     this.#sessionContext = { ...this.#sessionContext, limits: options.session }
   }
@@ -113,6 +122,12 @@ export class Hub {
 
   session(key: string): Session | undefined {
     return this.#sessions.get(key)
+  }
+
+  /** Subscribes a client without asking anybody. @returns undefined if it is not connected any more */
+  subscribe(info: ClientInfo, subscriptions: readonly Subscription[]): ReasonCode[] | undefined {
+    const client = this.client(info.key)
+    return client?.info === info ? subscribeUnasked(this, client, subscriptions) : undefined
   }
 
   /** Ends a client's connection and its session. @returns false if nobody has that key. */
@@ -152,6 +167,7 @@ export class Hub {
     const entry = this.kernel.clients[info.key]
     if (entry?.client === client) this.kernel.unregisterClient(entry)
     this.hooks.run('client.disconnected', info, reason)
+    // [MQTT-4.1.0-1] not before its connection ends; [MQTT-3.1.2-6 (3.1.1)] with it
     const isOver = session.expiryIntervalMs === 0 || reason === 'kicked' || reason === 'discarded'
     this.#settleWill(client, reason, isOver)
     if (isOver) return this.#terminate(session, reason)
@@ -159,6 +175,7 @@ export class Hub {
     // A hook may have kicked it just now.
     if (this.#isStopping || this.#sessions.get(info.key) !== session) return
     this.#expiries.get(info.key)?.clear()
+    // [MQTT-3.1.2-23] kept for so long, [MQTT-4.1.0-2] and no longer
     this.#expiries.set(
       info.key,
       new Deadline(session.expiryIntervalMs, () => this.#terminate(session, 'expired')),
@@ -171,6 +188,7 @@ export class Hub {
     for (const client of this.clients()) client.end('server_shutting_down')
     for (const deadline of this.#expiries.values()) deadline.clear()
     await new Promise<void>((resolve) => this.kernel.close(resolve))
+    this.kernel.retainer.close()
     await this.kernel.storage.destroy()
   }
 
@@ -237,7 +255,9 @@ export class Hub {
     const { client: info } = login
     // [MQTT-3.1.4-3] the older connection goes first, or both would get this session's messages
     this.client(info.key)?.end(options.cleanStart ? 'discarded' : 'takenover')
+    // [MQTT-3.1.3-2] a session is known by its client id
     const existing = this.#sessions.get(info.key)
+    // [MQTT-3.1.4-4] [MQTT-3.1.2-4] anew, [MQTT-3.1.2-5] taken up, [MQTT-3.1.2-6] or made
     if (existing !== undefined && options.cleanStart) this.#terminate(existing, 'discarded')
     const resumed = options.cleanStart ? undefined : existing
     if (resumed === undefined && this.#sessions.size >= this.options.maxSessions) return undefined
@@ -248,6 +268,7 @@ export class Hub {
     this.#wills.cancel(info.key) // [MQTT-3.1.3-9]
     this.#expiries.get(info.key)?.clear()
     this.#expiries.delete(info.key)
+    // [MQTT-3.1.2-7] the will goes with it
     const client = new HubClient(this, session, receiver, options.receiveMaximum, options.will)
     this.kernel.registerClient(new TableEntry(client))
     this.hooks.run(resumed === undefined ? 'session.created' : 'session.resumed', info)
@@ -259,6 +280,7 @@ export class Hub {
   #settleWill(client: HubClient, reason: DisconnectReason, isOver: boolean): void {
     const { will, info, session } = client
     // A login that was not answered yet has nothing to leave behind.
+    // [MQTT-3.1.2-12 (3.1.1)] none without a will, [MQTT-3.1.2-10] and none after a goodbye.
     if (will === undefined || reason === 'normal' || !client.isStarted) return
     const publish = () => client.publishWill(will)
     const delayMs = isOver || this.#isStopping ? 0 : willDelayMs(will, session.expiryIntervalMs)
@@ -272,7 +294,12 @@ export class Hub {
     this.#expiries.get(session.key)?.clear()
     this.#expiries.delete(session.key)
     for (const entry of session.subscriptions.values()) removeEntry(this, entry)
+    const shared = session.sharedDeliveries()
     session.clear()
+    for (const { group, message } of shared) {
+      const member = group?.pick(message)
+      member?.session.offer(message, member)
+    }
     this.#wills.publishNow(session.key)
     if (reason === 'discarded') this.hooks.run('session.discarded', session.info)
     else this.hooks.run('session.terminated', session.info, reason)
@@ -290,6 +317,7 @@ export class Hub {
   #route(message: Message): MaybePromise<ReasonCode> {
     const route = this.kernel.router.route(message.topic)
     if (route.levels > this.options.maxTopicLevels) return ReasonCode.TopicNameInvalid
+    // [MQTT-3.3.1-8] without RETAIN nothing is stored or taken away
     const count = message.retain ? this.kernel.retain(message) : this.kernel.dispatch(message, route)
     if (isPromise(count)) return count.then(codeOf)
     return codeOf(count)

@@ -16,7 +16,7 @@ export class Inflight {
     return this.#size
   }
 
-  /** Gives a delivery the next free packet id, 1 to 65535 [MQTT-2.2.1-3]. There must be fewer than 65535 in flight. */
+  /** Gives a delivery the next free packet id, 1 to 65535 [MQTT-2.2.1-4]. There must be fewer than 65535 in flight. */
   add(delivery: SessionDelivery): void {
     if (this.#size * 2 >= this.#slots.length) this.#grow()
     const mask = this.#slots.length - 1

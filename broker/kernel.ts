@@ -3,6 +3,7 @@ import type { HookBus } from '../hooks/bus.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import { Message, type QoS } from '../model/message.ts'
 import type { HubClient } from './client.ts'
+import type { Retainer } from './retainer.ts'
 import type { Route, Target } from './routing/route.ts'
 import type { Router } from './routing/router.ts'
 import type { Storage } from './storage/storage.ts'
@@ -61,6 +62,15 @@ const AedesKernel = Aedes as unknown as new (options: {
   heartbeatInterval: number
 }) => AedesParts
 
+export interface KernelOptions {
+  nodeName: string
+  router: Router
+  storage: Storage
+  retainer: Retainer
+  hooks: HookBus
+  heartbeatMs: number
+}
+
 /** Packets under this prefix are Aedes talking to itself and to other nodes; they are nobody's subscription. */
 const INTERNAL_PREFIX = '$SYS/'
 
@@ -72,15 +82,10 @@ const INTERNAL_PREFIX = '$SYS/'
 export class Kernel extends AedesKernel {
   readonly router: Router
   readonly storage: Storage
+  readonly retainer: Retainer
   readonly #hooks: HookBus
 
-  constructor(options: {
-    nodeName: string
-    router: Router
-    storage: Storage
-    hooks: HookBus
-    heartbeatMs: number
-  }) {
+  constructor(options: KernelOptions) {
     super({
       id: options.nodeName,
       mq: options.router,
@@ -89,6 +94,7 @@ export class Kernel extends AedesKernel {
     })
     this.router = options.router
     this.storage = options.storage
+    this.retainer = options.retainer
     this.#hooks = options.hooks
   }
 
@@ -101,9 +107,8 @@ export class Kernel extends AedesKernel {
    * @returns see `dispatch`; a promise only if the storage needs one.
    */
   retain(message: Message): MaybePromise<number> {
-    message.own()
-    return andThen(this.storage.storeRetained(message), () =>
-      this.dispatch(message, this.router.route(message.topic)),
+    return andThen(this.retainer.store(message), () =>
+      this.retainer.hides(message) ? 0 : this.dispatch(message, this.router.route(message.topic)),
     )
   }
 
@@ -112,12 +117,13 @@ export class Kernel extends AedesKernel {
     const { targets, groups } = route
     for (let i = 0; i < targets.length; i++) {
       const target = targets[i] as Target
-      target.session.offer(message, target)
+      target.session.offer(message, target) // [MQTT-4.5.0-1]
     }
     let count = targets.length
     for (let i = 0; i < groups.length; i++) {
-      const member = groups[i]?.pick()
+      const member = groups[i]?.pick(message)
       if (member === undefined) continue
+      // [MQTT-3.3.4-5] [MQTT-4.8.2-3] a copy of its own, with the QoS and the identifier of that member
       member.session.offer(message, member)
       count++
     }

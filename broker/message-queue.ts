@@ -56,6 +56,11 @@ export class MessageQueue {
     return delivery
   }
 
+  /** From the oldest on. */
+  *[Symbol.iterator](): Generator<SessionDelivery> {
+    for (let i = 0; i < this.#length; i++) yield this.#at(i) as SessionDelivery
+  }
+
   /** Drops everything and what memory it took. */
   clear(): void {
     this.#ring = EMPTY

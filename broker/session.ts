@@ -9,6 +9,7 @@ import type { Receiver } from './broker.ts'
 import { plainDelivery, SessionDelivery } from './delivery.ts'
 import { Inflight } from './inflight.ts'
 import { MessageQueue } from './message-queue.ts'
+import { REPLAY_BATCH, RetainedReplays } from './retained-replays.ts'
 import { mergeTargets, type SubscriptionEntry, type Target } from './routing/route.ts'
 import type { RetainedCursor } from './storage/storage.ts'
 
@@ -32,8 +33,6 @@ export interface SessionContext {
   readonly slab: PayloadSlab
 }
 
-/** Retained messages handed over per turn of the event loop: others must not wait for a large match. */
-const REPLAY_BATCH = 100
 /** QoS 0 deliveries that wait for `message.delivered` hooks; those of QoS 1 and 2 are limited by the window. */
 const MAX_HOOKING = 1000
 
@@ -64,8 +63,8 @@ export class Session {
   #unsent: SessionDelivery[] = []
   #receiver: Receiver | undefined
   #window = 1
-  #replays: { cursor: RetainedCursor; entry: SubscriptionEntry }[] = []
-  #replayScheduled = false
+  /** Retained messages of new subscriptions; most sessions never have any. */
+  #replays: RetainedReplays | undefined
   /** Keeps deliveries in order behind one whose hooks are still running. */
   #hooking: Promise<void> | undefined
   #hookingCount = 0
@@ -95,8 +94,8 @@ export class Session {
   /** Takes a receiver: sends again what was unacknowledged, in order [MQTT-4.4.0-1], then what waits. */
   attach(receiver: Receiver, receiveMaximum: number): void {
     this.#receiver = receiver
-    this.#window = Math.min(receiveMaximum, this.#limits.maxInflight)
-    this.#unsent = this.#inflight.inOrder()
+    this.#window = Math.min(receiveMaximum, this.#limits.maxInflight) // [MQTT-4.9.0-1]
+    this.#unsent = this.#inflight.inOrder() // [MQTT-4.8.2-4] those of shared groups too
     this.#pump()
   }
 
@@ -109,8 +108,10 @@ export class Session {
   offer(message: Message, target: Target): void {
     if (target.noLocal && message.from === this.key) return this.#offerNotLocal(message, target)
     const qos = this.#qosOf(message, target)
-    const retain = message.retain && target.retainAsPublished
-    if (qos > 0) return this.#offerReliably(new SessionDelivery(message, qos, retain, target.identifiers))
+    const retain = message.retain && target.retainAsPublished // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    if (qos > 0) {
+      return this.#offerReliably(new SessionDelivery(message, qos, retain, target.identifiers, target.group))
+    }
     const isPlain = !retain && target.identifiers === undefined
     const delivery = isPlain
       ? plainDelivery(message)
@@ -127,16 +128,27 @@ export class Session {
 
   /** Hands over the retained messages of a new subscription, from the next turn on and as fast as the client takes them. */
   replay(cursor: RetainedCursor, entry: SubscriptionEntry): void {
-    this.#replays.push({ cursor, entry })
-    this.#scheduleReplay()
+    this.#replays ??= new RetainedReplays({
+      hasRoom: () => this.#replaysNow,
+      offer: (message, by) => this.#offerRetained(message, by),
+      failed: (error) =>
+        this.#log.error(
+          { client: this.key, error },
+          'retained messages could not be read for a subscription',
+        ),
+    })
+    this.#replays.add(cursor, entry)
   }
 
   /** A new subscription replaces one whose retained messages are still being handed over: the rest goes by the new one. */
   continueReplay(replaced: SubscriptionEntry, entry: SubscriptionEntry): void {
-    for (const replay of this.#replays) if (replay.entry === replaced) replay.entry = entry
+    this.#replays?.replace(replaced, entry)
   }
 
-  /** QoS 1 done, or QoS 2 refused by the peer. @returns false for an unknown id. */
+  /**
+   * QoS 1 done [MQTT-4.3.2-3], or refused by the peer: nobody else gets it [MQTT-4.8.2-6].
+   * @returns false for an unknown id.
+   */
   acked(packetId: number): boolean {
     const delivery = this.#inflight.get(packetId)
     if (delivery === undefined) return false
@@ -151,7 +163,7 @@ export class Session {
     const delivery = this.#inflight.get(packetId)
     if (delivery === undefined || delivery.qos !== 2) return false
     if (delivery.state !== 'released') this.#acknowledged(delivery)
-    delivery.state = 'released'
+    delivery.state = 'released' // [MQTT-4.3.3-3] till now, [MQTT-4.3.3-5] PUBREL till PUBCOMP
     return true
   }
 
@@ -168,18 +180,27 @@ export class Session {
     this.#pump()
   }
 
-  /** Drops everything that waits: the session has ended. */
+  /**
+   * Unacknowledged messages of shared groups that other members can take when this session ends: QoS 1
+   * in flight, and all that wait. QoS 2 in flight stays with the one it was sent to [MQTT-4.8.2-5].
+   */
+  sharedDeliveries(): SessionDelivery[] {
+    const inflight = this.#inflight.inOrder().filter(({ qos }) => qos === 1)
+    return [...inflight, ...this.#queue].filter(({ group }) => group !== undefined)
+  }
+
+  /** Drops everything that waits: the session has ended. Retained messages stay [MQTT-3.1.2-7 (3.1.1)]. */
   clear(): void {
     this.#receiver = undefined
     this.#inflight.clear()
     this.#unsent = []
-    this.#replays = []
+    this.#replays?.clear()
     this.#queue.clear()
   }
 
   #qosOf(message: Message, target: Target): QoS {
     if (this.#limits.upgradesQos) return Math.max(message.qos, target.qos) as QoS
-    return Math.min(message.qos, target.qos) as QoS
+    return Math.min(message.qos, target.qos) as QoS // [MQTT-3.8.4-8]
   }
 
   /** The client's own message: only subscriptions without No Local count [MQTT-3.8.3-3]. */
@@ -190,11 +211,15 @@ export class Session {
   }
 
   #offerReliably(delivery: SessionDelivery): void {
-    // [MQTT-4.6.0-6] not past an older one
+    // [MQTT-4.6.0-5] [MQTT-4.6.0-6] not past an older one
     if (this.#queue.length === 0 && this.#unsent.length === 0 && this.#hasRoom()) this.#send(delivery)
-    else this.#enqueue(delivery)
+    else this.#enqueue(delivery) // [MQTT-3.1.2-5 (3.1.1)] for who is away too
   }
 
+  /**
+   * The window bounds PUBLISH above QoS 0 [MQTT-3.3.4-9] [MQTT-4.9.0-2] and nothing else [MQTT-3.3.4-10]
+   * [MQTT-4.9.0-3].
+   */
   #hasRoom(): boolean {
     const receiver = this.#receiver
     return (
@@ -214,7 +239,7 @@ export class Session {
   #send(delivery: SessionDelivery): void {
     delivery.state = 'sent'
     delivery.message.own(this.#slab)
-    this.#inflight.add(delivery)
+    this.#inflight.add(delivery) // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
     if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
   }
 
@@ -231,20 +256,21 @@ export class Session {
       else if (next.qos > 0) this.#send(next)
       else if (this.#receiver !== undefined) this.#hand(this.#receiver, next)
     }
-    if (this.#replays.length > 0) this.#scheduleReplay()
+    this.#replays?.goOn()
   }
 
   #resend(delivery: SessionDelivery): void {
     if (this.#inflight.get(delivery.packetId) !== delivery) return // acknowledged meanwhile
     const receiver = this.#receiver
     if (receiver === undefined) return
+    // [MQTT-4.3.3-7] whatever its expiry
     if (delivery.state !== 'released') {
       delivery.dup = true // [MQTT-3.3.1-1]
       this.#hand(receiver, delivery)
       return
     }
     try {
-      receiver.release(delivery.packetId) // [MQTT-4.3.3-7] never the PUBLISH again
+      receiver.release(delivery.packetId) // [MQTT-4.3.3-6] never the PUBLISH again
     } catch (error) {
       this.#failed(receiver, error)
     }
@@ -314,7 +340,7 @@ export class Session {
     if (this.#hooks.used['delivery.completed']) {
       this.#hooks.run('delivery.completed', this.info, delivery.message)
     }
-    if (this.#queue.length > 0 || this.#unsent.length > 0 || this.#replays.length > 0) this.#pump()
+    if (this.#queue.length > 0 || this.#unsent.length > 0 || this.#replays?.isWaiting === true) this.#pump()
   }
 
   #drop(delivery: SessionDelivery, reason: DeliveryDropReason): void {
@@ -322,32 +348,6 @@ export class Session {
     if (this.#hooks.has('delivery.dropped')) {
       this.#hooks.run('delivery.dropped', this.info, delivery.message, reason)
     }
-  }
-
-  #scheduleReplay(): void {
-    if (this.#replayScheduled || this.#receiver === undefined) return
-    this.#replayScheduled = true
-    setImmediate(() => {
-      this.#replayBatch().catch((error: unknown) => {
-        this.#replays = []
-        this.#replayScheduled = false
-        this.#log.error({ client: this.key, error }, 'retained messages could not be read for a subscription')
-      })
-    })
-  }
-
-  async #replayBatch(): Promise<void> {
-    for (let sent = 0; sent < REPLAY_BATCH; sent++) {
-      const replay = this.#replays[0]
-      // Without room it goes on when #pump is called: by an acknowledgement, a drained outbox, a new connection.
-      if (replay === undefined || !this.#replaysNow) break
-      const next = replay.cursor.next()
-      const message = isPromise(next) ? await next : next
-      if (message === undefined) this.#replays.shift()
-      else this.#offerRetained(message, replay.entry)
-    }
-    this.#replayScheduled = false
-    if (this.#replays.length > 0 && this.#replaysNow) this.#scheduleReplay()
   }
 
   /** Only when nothing older waits: for the queue, the window, the outbox or hooks. */
@@ -359,7 +359,7 @@ export class Session {
     if (this.subscriptions.get(entry.subscription.filter) !== entry) return // unsubscribed meanwhile
     if (entry.noLocal && message.from === this.key) return
     const qos = this.#qosOf(message, entry)
-    // [MQTT-3.3.1-8] sent because of a new subscription: RETAIN is 1
+    // [MQTT-3.3.1-8 (3.1.1)] sent because of a new subscription: RETAIN is 1
     const delivery = new SessionDelivery(message, qos, true, entry.identifiers)
     if (qos > 0) this.#offerReliably(delivery)
     else if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)

@@ -27,12 +27,23 @@ export function subscribe(
   })
 }
 
+/** What the broker itself subscribes a client to: checked like any other, but nobody is asked and `client.subscribe` does not run. */
+export function subscribeUnasked(
+  hub: Hub,
+  client: HubClient,
+  subscriptions: readonly Subscription[],
+): ReasonCode[] {
+  const codes = subscriptions.map((subscription) => check(hub.options, subscription))
+  return addAll(hub, client, subscriptions, codes)
+}
+
 /** @returns per filter, in order, Success or NoSubscriptionExisted [MQTT-3.11.3-1]. */
 export function unsubscribe(
   hub: Hub,
   client: HubClient,
   filters: readonly string[],
 ): MaybePromise<ReasonCode[]> {
+  // [MQTT-3.10.4-6] as if each had come alone
   if (!hub.hooks.has('client.unsubscribe')) return filters.map((filter) => remove(hub, client, filter))
   return andThen(hub.hooks.fold('client.unsubscribe', filters, client.info), (changed) => {
     // It left while hooks were being asked: its session may belong to another connection by now.
@@ -45,22 +56,24 @@ export function unsubscribe(
 /** Takes one subscription out of the routing; its session forgets it. */
 export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
   entry.session.subscriptions.delete(entry.subscription.filter)
+  // [MQTT-3.10.4-2] nothing new from here on; [MQTT-3.10.4-3] what is in flight stays there
   hub.kernel.router.remove(entry)
   if (hub.hooks.has('session.unsubscribed')) {
     hub.hooks.run('session.unsubscribed', entry.session.info, entry.subscription)
   }
 }
 
-/** What can be said without asking anybody: the code to refuse with, or the QoS that may be granted. */
+/** What can be said without asking anybody: the code to refuse with [MQTT-3.9.3-2], or the QoS that may be granted. */
 function check(options: HubOptions, subscription: Subscription): ReasonCode {
   if (!isValidFilter(subscription.filter)) return ReasonCode.TopicFilterInvalid
   const shared = parseShared(subscription.filter)
   const filter = shared?.filter ?? subscription.filter
   if (topicLevels(filter) > options.maxTopicLevels) return ReasonCode.TopicFilterInvalid
   if (shared !== undefined && !options.sharedSubscription) return ReasonCode.SharedSubscriptionsNotSupported
+  // [MQTT-3.8.3-2 (3.1.1)]
   if (!options.wildcardSubscription && hasWildcard(filter))
     return ReasonCode.WildcardSubscriptionsNotSupported
-  return Math.min(subscription.qos, options.maxQos) as ReasonCode
+  return Math.min(subscription.qos, options.maxQos) as ReasonCode // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
 }
 
 function addGranted(
@@ -97,6 +110,7 @@ function addAll(
   subscriptions: readonly Subscription[],
   codes: ReasonCode[],
 ): ReasonCode[] {
+  // [MQTT-3.8.4-5] as if each had come alone
   for (const [i, subscription] of subscriptions.entries()) {
     const code = codes[i] as ReasonCode
     if (code < 0x80) codes[i] = add(hub, client, subscription, code as QoS)
@@ -110,10 +124,10 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   if (existing === undefined && session.subscriptions.size >= hub.options.maxSubscriptions) {
     return ReasonCode.QuotaExceeded
   }
-  const { router, storage } = hub.kernel
+  const { router, retainer } = hub.kernel
   const shared = parseShared(subscription.filter)
   const filter = client.info.mountpoint + (shared?.filter ?? subscription.filter)
-  // [MQTT-3.8.4-3] a second one with the same filter replaces the first; nothing is routed in between
+  // [MQTT-3.8.4-3] a second one with the same filter replaces the first; [MQTT-3.8.4-4] nothing is routed in between
   if (existing !== undefined) router.remove(existing)
   const group = shared === undefined ? undefined : router.group(shared.group, filter)
   const entry = new SubscriptionEntry(session, { ...subscription, qos }, filter, group)
@@ -126,12 +140,13 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   const { retainHandling } = subscription // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
   const wantsRetained = shared === undefined && (retainHandling === 0 || (retainHandling === 1 && isNew))
   if (!wantsRetained && existing !== undefined) session.continueReplay(existing, entry)
-  if (wantsRetained && storage.retainedCount > 0) session.replay(storage.retained(filter), entry)
+  const retained = wantsRetained ? retainer.matching(filter) : undefined
+  if (retained !== undefined) session.replay(retained, entry)
   return qos
 }
 
 function remove(hub: Hub, client: HubClient, filter: string): ReasonCode {
-  const entry = client.session.subscriptions.get(filter)
+  const entry = client.session.subscriptions.get(filter) // [MQTT-3.10.4-1]
   if (entry === undefined) return ReasonCode.NoSubscriptionExisted
   removeEntry(hub, entry)
   return ReasonCode.Success

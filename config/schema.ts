@@ -2,7 +2,12 @@
 import Type, { type TSchema } from 'typebox'
 import { type AuthenticationConfig, authentication } from '../authn/config.ts'
 import { authorization } from '../authz/config.ts'
-import { mqttSchema } from '../broker/config.ts'
+import { brokerSchema, mqttSchema, retainerSchema } from '../broker/config.ts'
+import { autoSubscribe } from '../features/auto-subscribe/config.ts'
+import { banned } from '../features/bans/config.ts'
+import { delayed } from '../features/delayed/config.ts'
+import { flappingDetect } from '../features/flapping.ts'
+import { rewrite } from '../features/rewrite/config.ts'
 import { type GatewayConfig, gatewaySchema, type ListenerSchemas } from '../gateways/config.ts'
 import type { GatewayModule } from '../gateways/gateway.ts'
 import { gateways } from '../gateways/index.ts'
@@ -21,8 +26,15 @@ export function configSchema() {
   return rootSchema({
     listeners: mqttListeners(),
     mqtt: mqttSchema,
+    broker: brokerSchema,
+    retainer: retainerSchema,
     authentication,
     authorization,
+    banned,
+    flapping_detect: flappingDetect,
+    rewrite,
+    auto_subscribe: autoSubscribe,
+    delayed,
     gateway: gatewaySections(),
   })
 }
@@ -42,7 +54,10 @@ function mqttListeners() {
     return [type, Named(entry, { description: `MQTT listeners of type ${type}, by name` })] as const
   })
   return Type.Unsafe<Record<ListenerType, Record<string, MqttListenerConfig>>>(
-    Strict(Object.fromEntries(sections), { description: 'Where MQTT clients connect, by type and name' }),
+    Strict(Object.fromEntries(sections), {
+      description: 'Where MQTT clients connect, by type and name',
+      hot: true,
+    }),
   )
 }
 
@@ -51,7 +66,7 @@ function gatewaySections() {
     (module) => [module.name, gatewaySchema(module, listenersOf(module), authentication)] as const,
   )
   return Type.Unsafe<Record<string, GatewayConfig>>(
-    Strict(Object.fromEntries(sections), { description: 'Gateways for other protocols' }),
+    Strict(Object.fromEntries(sections), { description: 'Gateways for other protocols', hot: true }),
   )
 }
 
@@ -78,8 +93,7 @@ const nodeSchema = Strict(
     data_dir: Type.String({
       default: './data',
       minLength: 1,
-      description:
-        'Directory of everything durable: sessions, retained messages, built-in users. Made if it does not exist',
+      description: 'Directory of everything durable: so far the built-in users. Made if it does not exist',
     }),
     shutdown_timeout: Duration('15s', {
       description:

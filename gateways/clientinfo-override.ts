@@ -35,7 +35,6 @@ export const clientinfoOverrideSchema = (defaults: ClientinfoOverride = {}) =>
       username: Type.String({ default: defaults.username ?? '', description: 'Template of the user name' }),
       password: Type.String({ default: defaults.password ?? '', description: 'Template of the password' }),
     },
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
     { description: 'Templates over ${ConnInfo.x}, ${ClientInfo.x} and, for STOMP, ${Packet.headers.x}' },
   )
 

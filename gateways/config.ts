@@ -81,7 +81,6 @@ const commonOptions = {
   mountpoint: Type.String({
     default: '',
     description:
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
       'Put before every topic; may hold ${clientid}, ${username}, ${peerhost}, ${client_attrs.NAME}',
   }),
   clientinfo_override: clientinfoOverrideSchema(),

@@ -283,7 +283,7 @@ const webSocketFields = (defaults: WebSocketDefaults) => ({
   }),
   supported_subprotocols: Texts(
     defaults.subprotocols,
-    'Subprotocols that are answered; the first one offered counts',
+    'Subprotocols that are answered; of those a client offers, the first one in this list counts',
   ),
   fail_if_no_subprotocol: Type.Boolean({
     default: defaults.failIfNoSubprotocol,

@@ -107,9 +107,10 @@ export class WsStep {
     return undefined
   }
 
+  /** The first of ours that is offered: `mqtt` stands first in the list, so whoever offers it gets it [MQTT-6.0.0-4]. */
   #choose(offered: Iterable<string>): string | undefined {
-    for (const name of offered) if (this.#options.subprotocols.includes(name)) return name
-    return undefined
+    const names = new Set(offered)
+    return this.#options.subprotocols.find((name) => names.has(name))
   }
 
   #isOurPath(request: IncomingMessage): boolean {

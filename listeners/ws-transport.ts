@@ -16,8 +16,8 @@ const BINARY = { binary: true, fin: true }
 const TEXT = { binary: false, fin: true }
 
 /**
- * A WebSocket peer, seen as a stream of bytes: what gathers in a turn leaves as one message.
- * Only a batch with large pieces leaves as several, as frame boundaries mean nothing there.
+ * A WebSocket peer, seen as a stream of bytes [MQTT-4.2.0-1]: what gathers in a turn leaves as one message.
+ * Only a batch with large pieces leaves as several, as frame boundaries mean nothing there [MQTT-6.0.0-2].
  * Hand over the WebSocket paused; it is read once there is a handler.
  */
 export class WsTransport extends BaseTransport {

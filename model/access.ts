@@ -41,13 +41,18 @@ export type Action = { kind: 'publish'; qos: QoS; retain: boolean } | { kind: 's
 
 export type Permission = 'allow' | 'deny'
 
+/** Says whether a text fits: see `Pattern`. */
+export interface TextTest {
+  test(text: string): boolean
+}
+
 /** Which clients a rule is about; all given conditions must hold. */
 export type Who =
   | { kind: 'all' }
-  | { kind: 'username' | 'clientid'; is: string | RegExp }
+  | { kind: 'username' | 'clientid'; is: string | TextTest }
   | { kind: 'ipaddr'; matches: (host: string) => boolean }
-  | { kind: 'client_attr'; name: string; is: string | RegExp }
-  | { kind: 'zone' | 'listener'; is: string | RegExp }
+  | { kind: 'client_attr'; name: string; is: string | TextTest }
+  | { kind: 'zone' | 'listener'; is: string | TextTest }
   | { kind: 'and' | 'or'; conditions: readonly Who[] }
 
 /** `exact` is `eq ...`; `filter` matches by wildcards and may hold `${placeholders}`. */

@@ -12,7 +12,7 @@ export const DISCONNECT_CODES = {
   kicked: ReasonCode.AdministrativeAction,
   discarded: ReasonCode.SessionTakenOver,
   takenover: ReasonCode.SessionTakenOver,
-  banned: ReasonCode.Banned,
+  banned: ReasonCode.AdministrativeAction, // 0x8A is for CONNACK only [MQTT-3.14.2-1]
   not_authorized: ReasonCode.NotAuthorized,
   connection_expired: ReasonCode.NotAuthorized,
   expired: ReasonCode.UnspecifiedError,

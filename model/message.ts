@@ -14,7 +14,7 @@ export interface MessageProperties {
   contentType?: string
   responseTopic?: string
   correlationData?: Uint8Array
-  /** Order and duplicates are kept [MQTT-3.3.1-9]. */
+  /** Order and duplicates are kept [MQTT-3.3.2-18]. */
   userProperties?: [name: string, value: string][]
 }
 

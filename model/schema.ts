@@ -66,11 +66,20 @@ export const Secret = (options: FieldOptions): TUnsafe<string> =>
 export const Variant = <T>(property: string, oneOf: TSchema[]): TUnsafe<T> =>
   Type.Unsafe<T>({ type: 'object', required: [property], discriminator: { propertyName: property }, oneOf })
 
-/** An object that refuses unknown keys: a misspelt option must never be ignored silently. */
+/**
+ * An object that refuses unknown keys: a misspelt option must never be ignored silently.
+ * `hot` holds for everything in it.
+ */
 export const Strict = <T extends Record<string, TSchema>>(
   properties: T,
-  options: { description?: string } = {},
-) => Type.Object(properties, { additionalProperties: false, default: {}, ...options })
+  { hot, ...options }: { description?: string; hot?: boolean } = {},
+) =>
+  Type.Object(properties, {
+    additionalProperties: false,
+    default: {},
+    ...options,
+    ...(hot === undefined ? {} : { 'x-hot': hot }),
+  })
 
 /** Named entries: `{ default: {...}, tls2: {...} }`. */
 export const Named = <T extends TSchema>(entry: T, options: { description: string }) =>

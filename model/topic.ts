@@ -21,7 +21,7 @@ export function isValidTopicName(topic: string): boolean {
   if (!hasValidLength(topic)) return false
   for (let i = 0; i < topic.length; i++) {
     const c = topic.charCodeAt(i)
-    // [MQTT-3.3.2-2] [MQTT-4.7.1-1] no wildcards in names; [MQTT-4.7.3-2] no U+0000
+    // [MQTT-3.3.2-2] [MQTT-4.7.0-1] no wildcards in names; [MQTT-4.7.3-2] no U+0000
     if (c === HASH || c === PLUS || c === 0) return false
   }
   return true

@@ -98,6 +98,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.transport.outbox.congested
   }
 
+  /** Without topic aliases [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]. */
   deliver(delivery: Delivery): boolean {
     const { message } = delivery
     const topic =
@@ -119,7 +120,10 @@ export class MqttConnection implements TransportHandler, Receiver {
     writeAck(this.transport.outbox, this.version, PacketType.PUBREL, packetId, ReasonCode.Success)
   }
 
-  /** The broker ends it: an MQTT 5 client is told why, others see the connection close. */
+  /**
+   * The broker ends it: an MQTT 5 client is told why, others see the connection close. Nothing comes after
+   * DISCONNECT [MQTT-3.14.4-1] but the end [MQTT-3.14.4-2], whether it could be sent or not [MQTT-4.13.2-1].
+   */
   end(reason: DisconnectReason): void {
     if (this.#state === 'closed') return
     // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK
@@ -180,8 +184,9 @@ export class MqttConnection implements TransportHandler, Receiver {
     const end = bytes.length
     let at = 0
     try {
+      // [MQTT-3.1.4-6] nothing after the end, a refusal for one
       while (!this.#isPaused && this.#state !== 'closed') {
-        const length = frameLength(bytes, at, end, this.context.options.maxPacketBytes)
+        const length = frameLength(bytes, at, end, this.context.options.maxPacketBytes) // [MQTT-3.2.2-15]
         if (length <= 0) {
           if (this.#state === 'connect' && at < end) refuseOtherThanConnect(bytes[at] as number)
           break
@@ -279,7 +284,10 @@ export class MqttConnection implements TransportHandler, Receiver {
 
   // Ending --------------------------------------------------------------------------
 
-  /** What a peer does wrong is a debug line and its own end; anything else is ours and leaves its stack in the log. */
+  /**
+   * What a peer does wrong is a debug line and its own end [MQTT-4.13.1-1]; anything else is ours and leaves its
+   * stack in the log [MQTT-4.8.0-2 (3.1.1)].
+   */
   #fail(error: unknown, bytes?: Buffer, at = 0): void {
     if (this.#state === 'closed') return
     const { transport, context, client } = this

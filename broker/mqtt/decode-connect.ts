@@ -52,7 +52,7 @@ export function decodeConnect(buf: Buffer, start: number, end: number): ConnectP
   checkFlags(version, flags)
   const keepAliveSeconds = reader.u16('keep alive')
   const properties = version === 5 ? connectProperties(reader) : undefined
-  // [MQTT-3.1.3-1] in this order, [MQTT-3.1.3-2] [MQTT-3.1.3-3] the client id first, always
+  // [MQTT-3.1.3-1] in this order, [MQTT-3.1.3-3] the client id first, always
   const clientId = reader.string('client id') // [MQTT-3.1.3-4]
   const will = (flags & WILL) !== 0 ? decodeWill(reader, version, flags) : undefined
   const username = has(reader, version, flags, USERNAME) ? reader.string('user name') : undefined // [MQTT-3.1.3-12]
@@ -91,9 +91,11 @@ function versionOf(name: string, level: number): ProtocolVersion {
   if (name === 'MQTT') {
     if (level === 4 || level === (4 | BRIDGE)) return 4
     if (level === 5) return 5
-    throw unsupported(`protocol level ${level} is not supported`) // [MQTT-3.1.2-2]
+    // [MQTT-3.1.2-2], which 3.1.1 wants answered with 0x01 [MQTT-3.1.2-2 (3.1.1)]
+    throw unsupported(`protocol level ${level} is not supported`)
   }
-  if (name !== 'MQIsdp') throw unsupported('protocol name is neither MQTT nor MQIsdp') // [MQTT-3.1.2-1]
+  // [MQTT-3.1.2-1] [MQTT-3.1.2-1 (3.1.1)] MQIsdp is served as 3.1 wants it
+  if (name !== 'MQIsdp') throw unsupported('protocol name is neither MQTT nor MQIsdp')
   if (level === 3 || level === (3 | BRIDGE)) return 3
   throw unsupported(`protocol level ${level} is not supported with MQIsdp`)
 }
@@ -109,7 +111,7 @@ function checkFlags(version: ProtocolVersion, flags: number): void {
     if ((flags & WILL_QOS) !== 0) throw malformed('will QoS is set without a will') // [MQTT-3.1.2-11]
     if ((flags & WILL_RETAIN) !== 0) throw malformed('will retain is set without a will') // [MQTT-3.1.2-13]
   }
-  // 3.1.1 [MQTT-3.1.2-22]; 5.0 allows it, for tokens
+  // [MQTT-3.1.2-22 (3.1.1)]; 5.0 allows it, for tokens
   if (version !== 5 && (flags & (USERNAME | PASSWORD)) === PASSWORD) {
     throw protocolError('password without user name')
   }
@@ -138,7 +140,8 @@ function decodeWill(reader: Reader, version: ProtocolVersion, flags: number): Wi
 }
 
 /**
- * [MQTT-3.1.2-16] to [MQTT-3.1.2-19]: user name and password are there exactly when their flags say so.
+ * User name [MQTT-3.1.2-16] [MQTT-3.1.2-17] and password [MQTT-3.1.2-18] [MQTT-3.1.2-19] are there exactly
+ * when their flags say so.
  * In 3.1 the remaining length takes precedence: a flag whose field is missing at the end counts as not set.
  */
 function has(reader: Reader, version: ProtocolVersion, flags: number, flag: number): boolean {

@@ -57,7 +57,8 @@ export function decodePublish(
   if (qos !== 0) {
     if (at + 2 > end) throw cutShort('packet id')
     into.packetId = ((buf[at] as number) << 8) | (buf[at + 1] as number)
-    if (into.packetId === 0) throw protocolError('packet id is 0') // [MQTT-2.2.1-3]
+    // [MQTT-2.2.1-3] [MQTT-2.3.1-1 (3.1.1)]
+    if (into.packetId === 0) throw protocolError('packet id is 0')
     at += 2
   }
   into.qos = qos

@@ -44,7 +44,7 @@ export function decodeUnsubscribe(version: ProtocolVersion, reader: Reader): Uns
   return { type: PacketType.UNSUBSCRIBE, packetId, filters, properties }
 }
 
-/** Never 0 [MQTT-2.2.1-3]. */
+/** Never 0 [MQTT-2.2.1-3] [MQTT-2.3.1-1 (3.1.1)]. */
 export function readPacketId(reader: Reader): number {
   const packetId = reader.u16('packet id')
   if (packetId === 0) throw protocolError('packet id is 0')
@@ -52,7 +52,7 @@ export function readPacketId(reader: Reader): number {
 }
 
 function subscribeRequest(version: ProtocolVersion, filter: string, options: number): SubscribeRequest {
-  // [MQTT-3.8.3-5]; 3.1.1 [MQTT-3.8.3-4]
+  // [MQTT-3.8.3-5] [MQTT-3.8.3-4 (3.1.1)]
   if ((options & (version === 5 ? 0xc0 : 0xfc)) !== 0)
     throw malformed('reserved subscription options are set')
   const qos = options & 3

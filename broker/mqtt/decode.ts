@@ -68,7 +68,10 @@ function misplaced(type: number): BrokerError {
   return protocolError(`packet type ${type} is only sent by servers`) // §2.1.2
 }
 
-/** [MQTT-2.1.3-1]; PUBREL [MQTT-3.6.1-1], SUBSCRIBE [MQTT-3.8.1-1], UNSUBSCRIBE [MQTT-3.10.1-1], DISCONNECT [MQTT-3.14.1-1] */
+/**
+ * [MQTT-2.1.3-1]; PUBREL [MQTT-3.6.1-1], SUBSCRIBE [MQTT-3.8.1-1], UNSUBSCRIBE [MQTT-3.10.1-1],
+ * DISCONNECT [MQTT-3.14.1-1], AUTH [MQTT-3.15.1-1]
+ */
 function checkHeaderFlags(version: ProtocolVersion, type: number, flags: number): void {
   if (type === PacketType.PUBLISH) return
   const answered =

@@ -155,7 +155,8 @@ function writeDirectly(
   const separate = payloadBytes >= MAX_COPIED_PAYLOAD_BYTES
   const start = outbox.reserve(separate ? size - payloadBytes : size)
   const { buffer } = outbox
-  // [MQTT-3.3.1-1] [MQTT-3.3.1-3] DUP is of this delivery, not of the publisher's; [MQTT-3.3.1-2] none at QoS 0
+  // [MQTT-3.3.1-1] [MQTT-3.3.1-3] DUP is of this delivery, not of the publisher's; [MQTT-3.3.1-2] none at QoS 0,
+  // [MQTT-4.3.1-1]
   buffer[start] = 0x30 | (delivery.dup && qos !== 0 ? DUP : 0) | (qos << 1) | (delivery.retain ? 1 : 0)
   let at = putVarint(buffer, start + 1, length)
   at = known === undefined ? putString(buffer, at, topic, topicBytes) : putKnown(buffer, at, known)

@@ -19,7 +19,7 @@ const ACK_HEADERS = { 4: 0x40, 5: 0x50, 6: 0x62, 7: 0x70 } as const
 
 /**
  * Puts an acknowledgement without properties straight into the outbox: 4 bytes, or 5 with an
- * MQTT 5 code other than Success [MQTT-3.4.2-1].
+ * MQTT 5 code other than Success (§3.4.2.1).
  */
 export function writeAck(
   outbox: Outbox,
@@ -77,7 +77,7 @@ function encodeConnack(
   properties: Properties | undefined,
   maxBytes: number,
 ): Buffer {
-  // [MQTT-3.2.2-6] no session with a refusal; 3.1 has no such flag
+  // [MQTT-3.2.2-1] one flag and no other; [MQTT-3.2.2-6] no session with a refusal; 3.1 has no such flag
   const flags = sessionPresent && code === ReasonCode.Success && version !== 3 ? 1 : 0
   if (version !== 5) return compose(0x20, [flags, v3ConnackCode(code)], EMPTY, maxBytes)
   const fitting = shrink(properties, Scope.CONNACK, 2, maxBytes)
@@ -93,18 +93,19 @@ function encodeSuback(
   properties: Properties | undefined,
   maxBytes: number,
 ): Buffer {
-  const head = [packetId >>> 8, packetId & 0xff] // [MQTT-2.2.1-6]
+  const head = [packetId >>> 8, packetId & 0xff] // [MQTT-2.2.1-6] [MQTT-3.8.4-2]
   if (version === 5) {
     const scope = type === PacketType.SUBACK ? Scope.SUBACK : Scope.UNSUBACK
+    // [MQTT-3.9.2-1] [MQTT-3.9.2-2], UNSUBACK [MQTT-3.11.2-1] [MQTT-3.11.2-2]
     const fitting = shrink(properties, scope, head.length + codes.length, maxBytes)
     return composeV5(type << 4, head, fitting, scope, codes, maxBytes)
   }
-  // A 3.x UNSUBACK says no more than that it was done.
+  // [MQTT-3.9.3-2 (3.1.1)] 0x80 for every failure. A 3.x UNSUBACK says no more than that it was done.
   const v3Codes = type === PacketType.SUBACK ? codes.map(v3SubackCode) : EMPTY
   return compose(type << 4, head, v3Codes, maxBytes)
 }
 
-/** [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1] code and properties are left out when they say nothing */
+/** Code and properties are left out when they say nothing (§3.4.2.1). */
 function encodeAck(
   version: ProtocolVersion,
   type: AckType,
@@ -114,6 +115,8 @@ function encodeAck(
   maxBytes: number,
 ): Buffer {
   const scope = ACK_SCOPES[type]
+  // PUBACK [MQTT-3.4.2-2] [MQTT-3.4.2-3], PUBREC [MQTT-3.5.2-2] [MQTT-3.5.2-3],
+  // PUBREL [MQTT-3.6.2-2] [MQTT-3.6.2-3], PUBCOMP [MQTT-3.7.2-2] [MQTT-3.7.2-3]
   const fitting = version === 5 ? shrink(properties, scope, 3, maxBytes) : undefined
   const head = [packetId >>> 8, packetId & 0xff]
   if (fitting !== undefined) {
@@ -126,13 +129,13 @@ function encodeAck(
 const ACK_SCOPES = { 4: Scope.PUBACK, 5: Scope.PUBREC, 6: Scope.PUBREL, 7: Scope.PUBCOMP } as const
 
 function encodeDisconnect(code: ReasonCode, properties: Properties | undefined, maxBytes: number): Buffer {
-  const fitting = shrink(properties, Scope.DISCONNECT, 1, maxBytes)
+  const fitting = shrink(properties, Scope.DISCONNECT, 1, maxBytes) // [MQTT-3.14.2-3] [MQTT-3.14.2-4]
   if (fitting !== undefined) return composeV5(0xe0, [code], fitting, Scope.DISCONNECT, EMPTY, maxBytes)
   return compose(0xe0, code === ReasonCode.Success ? EMPTY : [code], EMPTY, maxBytes) // §3.14.2.1
 }
 
 function encodeAuth(code: ReasonCode, properties: Properties | undefined, maxBytes: number): Buffer {
-  const fitting = shrink(properties, Scope.AUTH, 1, maxBytes)
+  const fitting = shrink(properties, Scope.AUTH, 1, maxBytes) // [MQTT-3.15.2-2] [MQTT-3.15.2-3]
   if (fitting === undefined && code === ReasonCode.Success) return compose(0xf0, EMPTY, EMPTY, maxBytes) // §3.15.2.1
   return composeV5(0xf0, [code], fitting, Scope.AUTH, EMPTY, maxBytes)
 }
@@ -148,7 +151,7 @@ function compose(header: number, head: readonly number[], tail: readonly number[
   return buf
 }
 
-/** `head`, then properties and their length, then `tail`. */
+/** `head`, then properties and their length, 0 if there are none [MQTT-2.2.2-1], then `tail`. */
 function composeV5(
   header: number,
   head: readonly number[],

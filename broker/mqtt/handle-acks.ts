@@ -19,10 +19,11 @@ export function handleAck(
     case PacketType.PUBREC:
       // [MQTT-4.4.0-2] refused counts as acknowledged, and no PUBREL follows
       if (code >= 0x80) client.acked(packetId)
-      else reply(connection, PacketType.PUBREL, packetId, client.received(packetId))
+      else reply(connection, PacketType.PUBREL, packetId, client.received(packetId)) // [MQTT-4.3.3-4]
       return
     case PacketType.PUBREL:
-      reply(connection, PacketType.PUBCOMP, packetId, client.session.awaitingRelease.delete(packetId)) // [MQTT-4.3.3-11]
+      // [MQTT-4.3.3-11], [MQTT-4.3.3-13] expired or not; [MQTT-4.3.3-12] the id is free
+      reply(connection, PacketType.PUBCOMP, packetId, client.session.awaitingRelease.delete(packetId))
       return
     case PacketType.PUBCOMP:
       client.completed(packetId)
@@ -52,6 +53,6 @@ export function handleShortAck(
 }
 
 function reply(connection: MqttConnection, type: 6 | 7, packetId: number, isKnown: boolean): void {
-  const code = isKnown ? Success : PacketIdentifierNotFound
+  const code = isKnown ? Success : PacketIdentifierNotFound // [MQTT-3.6.2-1] [MQTT-3.7.2-1]
   writeAck(connection.transport.outbox, connection.version, type, packetId, code)
 }

@@ -13,6 +13,31 @@ import { connectVersion, decodeConnect } from './decode-connect.ts'
 import type { MqttOptions } from './options.ts'
 import { type ConnectPacket, PacketType, type Properties, type WillPacket } from './packets.ts'
 
+/** §3.2.2.2, those that refuse */
+const CONNACK_CODES: ReadonlySet<ReasonCode> = new Set([
+  ReasonCode.UnspecifiedError,
+  ReasonCode.MalformedPacket,
+  ReasonCode.ProtocolError,
+  ReasonCode.ImplementationSpecificError,
+  ReasonCode.UnsupportedProtocolVersion,
+  ReasonCode.ClientIdentifierNotValid,
+  ReasonCode.BadUserNameOrPassword,
+  ReasonCode.NotAuthorized,
+  ReasonCode.ServerUnavailable,
+  ReasonCode.ServerBusy,
+  ReasonCode.Banned,
+  ReasonCode.BadAuthenticationMethod,
+  ReasonCode.TopicNameInvalid,
+  ReasonCode.PacketTooLarge,
+  ReasonCode.QuotaExceeded,
+  ReasonCode.PayloadFormatInvalid,
+  ReasonCode.RetainNotSupported,
+  ReasonCode.QoSNotSupported,
+  ReasonCode.UseAnotherServer,
+  ReasonCode.ServerMoved,
+  ReasonCode.ConnectionRateExceeded,
+])
+
 /** 0xFFFFFFFF: the session does not expire (§3.1.2.11.2). */
 const NEVER_EXPIRES = 0xffff_ffff
 
@@ -48,6 +73,7 @@ export function answerBadConnect(
   if (version === undefined) return
   connection.version = version
   // 3.x knows codes for version and client id only; what else is wrong, it is just closed for.
+  // [MQTT-3.1.4-1 (3.1.1)] [MQTT-3.2.2-6 (3.1.1)]
   if (version !== 5 && code !== ReasonCode.UnsupportedProtocolVersion) return
   connection.send({ type: PacketType.CONNACK, sessionPresent: false, code })
 }
@@ -67,11 +93,13 @@ export function sessionExpiryMs(seconds: number, options: MqttOptions): number {
 function check(packet: ConnectPacket, options: MqttOptions, maxTopicLevels: number): ReasonCode | undefined {
   const { version, will } = packet
   const clientId = wantedClientId(packet, options)
-  if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.BadAuthenticationMethod // [MQTT-4.12.0-1]
+  // [MQTT-4.12.0-1] [MQTT-4.12.0-4]
+  if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.BadAuthenticationMethod
   if (clientId === '') {
     // [MQTT-3.1.3-8 (3.1.1)] no id, no session to be found again; 3.1 knows no empty id at all
     if (version === 3 || (version === 4 && !packet.cleanStart)) return ReasonCode.ClientIdentifierNotValid
   }
+  // [MQTT-3.1.3-8], [MQTT-3.1.3-5] but 23 bytes are always accepted
   if (Buffer.byteLength(clientId) > options.maxClientIdBytes) return ReasonCode.ClientIdentifierNotValid
   if (will === undefined) return undefined
   if (will.qos > options.maxQos) return ReasonCode.QoSNotSupported // [MQTT-3.2.2-12]
@@ -113,7 +141,7 @@ function toClientInfo(connection: MqttConnection, packet: ConnectPacket): Client
     localPort: transport.local.port,
     certificate: transport.certificate,
     isBridge: packet.isBridge,
-    keepAliveSeconds: context.options.serverKeepAliveSeconds ?? packet.keepAliveSeconds,
+    keepAliveSeconds: context.options.serverKeepAliveSeconds ?? packet.keepAliveSeconds, // [MQTT-3.2.2-22]
     cleanStart: packet.cleanStart,
     mountpoint: '',
     isSuperuser: false,
@@ -133,7 +161,7 @@ function sessionOptions(packet: ConnectPacket, options: MqttOptions): SessionOpt
   }
   if (packet.version === 5)
     wanted.expiryIntervalMs = sessionExpiryMs(properties?.sessionExpiryInterval ?? 0, options)
-  else if (!cleanStart) wanted.expiryIntervalMs = options.sessionExpiryMs
+  else if (!cleanStart) wanted.expiryIntervalMs = options.sessionExpiryMs // [MQTT-3.1.2-4 (3.1.1)]
   if (will !== undefined) wanted.will = toWill(will)
   return wanted
 }
@@ -152,7 +180,7 @@ function conclude(
   wanted: SessionOptions,
   answer: Connected | Refused,
 ): void {
-  if (answer.kind === 'refused') return refuse(connection, answer.reason, answer.properties)
+  if (answer.kind === 'refused') return refuse(connection, answer.reason, answer.properties) // [MQTT-3.1.4-2]
   const client = answer.client as HubClient
   if (!connection.isOpen) return client.close('tcp_closed') // it left while others were being asked
   connection.client = client
@@ -160,7 +188,7 @@ function conclude(
     packet.version === 5
       ? { ...connackProperties(connection, packet, login, wanted), ...answer.properties }
       : undefined
-  // [MQTT-3.2.0-1] the first thing it is sent
+  // [MQTT-3.2.0-1] the first thing it is sent, [MQTT-3.2.0-2] and once; [MQTT-3.1.4-5]
   const isSent = connection.send({
     type: PacketType.CONNACK,
     sessionPresent: answer.sessionPresent, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
@@ -171,7 +199,10 @@ function conclude(
   else connection.closeQuietly('frame_too_large') // nothing may come before it, and it cannot be told
 }
 
-/** What the client has to know because it differs from what it asked for, or from what the standard presumes. */
+/**
+ * What the client has to know because it differs from what it asked for, or from what the standard presumes.
+ * Never response information [MQTT-3.1.2-28], never an authentication method [MQTT-4.12.0-6].
+ */
 function connackProperties(
   connection: MqttConnection,
   packet: ConnectPacket,
@@ -199,9 +230,21 @@ function connackProperties(
   return properties
 }
 
+/** Of the codes that the broker refuses with, those that CONNACK has no place for (§3.2.2.2). */
+const NOT_IN_CONNACK: ReadonlyMap<ReasonCode, ReasonCode> = new Map<ReasonCode, ReasonCode>([
+  [ReasonCode.ServerShuttingDown, ReasonCode.ServerUnavailable],
+  [ReasonCode.SessionTakenOver, ReasonCode.ServerUnavailable],
+])
+
+/** [MQTT-3.2.2-8] what a hook or an authenticator may give as a reason is not always a code of CONNACK. */
+function connackCode(code: ReasonCode): ReasonCode {
+  const fitting = NOT_IN_CONNACK.get(code) ?? code
+  return CONNACK_CODES.has(fitting) ? fitting : ReasonCode.UnspecifiedError
+}
+
 /** [MQTT-3.2.2-7] a code from 0x80 on, and the connection is closed */
 function refuse(connection: MqttConnection, code: ReasonCode, properties: object): void {
   if (!connection.isOpen) return
-  connection.send({ type: PacketType.CONNACK, sessionPresent: false, code, properties })
+  connection.send({ type: PacketType.CONNACK, sessionPresent: false, code: connackCode(code), properties })
   connection.closeQuietly('not_authorized')
 }

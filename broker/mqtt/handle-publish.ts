@@ -21,16 +21,20 @@ export function handlePublish(
   const { context } = connection
   decodePublish(connection.version, bytes, start, end, packet, context.topics)
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
+  // [MQTT-3.2.2-11]
   if (packet.qos > context.options.maxQos) {
     throw mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${packet.qos} is not offered`)
   }
+  // [MQTT-3.2.2-14]
   if (packet.retain && !context.options.retainAvailable) {
     throw mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
   }
+  // [MQTT-4.3.2-5] no copies at QoS 1: an id that was answered is a new message
   if (packet.qos === 2 && !isFirstCopy(connection, client, packet)) return
 
   const { qos, packetId } = packet
   const message = toMessage(connection, client, packet)
+  // [MQTT-4.3.2-4] [MQTT-4.3.3-8] answered when it is in all sessions it is for
   const code = client.publish(message)
   // Not before: had it thrown, the client's next attempt would be taken for a copy.
   if (qos === 2) client.session.awaitingRelease.set(packetId, connection.nowMs)
@@ -59,7 +63,7 @@ function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
   const { topicAlias = 0, ...others } = packet.properties ?? {}
   const { maxTopicAlias } = connection.context.options
   if (topicAlias === 0 || topicAlias > maxTopicAlias) {
-    // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+    // [MQTT-3.3.2-8], [MQTT-3.3.2-9] [MQTT-3.2.2-17] [MQTT-3.2.2-18]
     throw mqttError(
       'TOPIC_ALIAS_INVALID',
       ReasonCode.TopicAliasInvalid,
@@ -89,13 +93,17 @@ function isFirstCopy(connection: MqttConnection, client: HubClient, packet: Publ
   const since = awaitingRelease.get(packet.packetId)
   if (since !== undefined && since > forgetBefore) {
     const code = packet.dup ? ReasonCode.Success : ReasonCode.PacketIdentifierInUse
-    if (!packet.dup) dropped(connection, client, packet, 'packet_identifier_in_use')
+    if (!packet.dup) {
+      dropped(connection, client, packet, 'packet_identifier_in_use')
+      // [MQTT-4.3.3-9] refused, so the next one with this id is a new one. MQTT 3 cannot be told.
+      if (connection.version === 5) awaitingRelease.delete(packet.packetId)
+    }
     writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packet.packetId, code)
     return false
   }
   if (awaitingRelease.size >= most) forget(awaitingRelease, forgetBefore)
   if (awaitingRelease.size >= most) {
-    dropped(connection, client, packet, 'receive_maximum_exceeded')
+    dropped(connection, client, packet, 'receive_maximum_exceeded') // [MQTT-3.3.4-7]
     throw mqttError(
       'LIMIT_EXCEEDED',
       ReasonCode.ReceiveMaximumExceeded,
@@ -147,7 +155,8 @@ function answer(
   packetId: number,
   code: ReasonCode,
 ): MaybePromise<void> {
-  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse, so its PUBREL will come.
+  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse [MQTT-3.3.5-2 (3.1.1)], so its PUBREL
+  // will come.
   if (code >= 0x80 && message.qos === 2 && connection.version === 5)
     client.session.awaitingRelease.delete(packetId)
   if (code === ReasonCode.TopicNameInvalid)

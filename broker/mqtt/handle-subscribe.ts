@@ -30,7 +30,7 @@ export function handleUnsubscribe(
 ): MaybePromise<void> {
   for (const filter of packet.filters) checkFilter(filter)
   return andThen(client.unsubscribe(packet.filters), (codes) => {
-    // [MQTT-3.10.4-4], [MQTT-3.11.3-2] also when nothing matched
+    // [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.11.3-2] also when nothing matched
     if (connection.isOpen) connection.send({ type: PacketType.UNSUBACK, packetId: packet.packetId, codes })
   })
 }

@@ -130,11 +130,11 @@ function readValue(reader: Reader, property: Property): number | string | Uint8A
     case 'flag':
       return oneBit(name, reader.u8(name))
     case 'topic':
-      return responseTopic(reader.string(name))
+      return responseTopic(reader.string(name)) // [MQTT-3.3.2-13]
     case 'binary':
       return reader.binary(name)
     default:
-      return reader.string(name)
+      return reader.string(name) // Content Type: [MQTT-3.3.2-19]
   }
 }
 

@@ -62,7 +62,7 @@ function isEqual(known: Uint8Array, buf: Buffer, start: number, length: number):
 function readTopicName(buf: Buffer, start: number, end: number): string {
   const topic = readUtf8(buf, start, end, 'topic')
   for (let i = start; i < end; i++) {
-    // [MQTT-3.3.2-2] [MQTT-4.7.1-1] no wildcards: '+' and '#' are never part of a longer UTF-8 sequence
+    // [MQTT-3.3.2-2] [MQTT-4.7.0-1] no wildcards: '+' and '#' are never part of a longer UTF-8 sequence
     if (buf[i] === 0x2b || buf[i] === 0x23) throw topicInvalid('topic contains a wildcard')
   }
   return topic

@@ -108,7 +108,7 @@ export class FilterTrie<T> {
     return true
   }
 
-  /** Everything whose filter matches the topic, in no particular order. @see MQTT 5.0 §4.7 */
+  /** Everything whose filter matches the topic [MQTT-3.3.2-3], in no particular order. @see MQTT 5.0 §4.7 */
   match(topic: string): T[] {
     const found: T[] = []
     this.#exact.get(topic)?.collect(found)
@@ -120,7 +120,7 @@ export class FilterTrie<T> {
       const level = levels[depth]
       const next: Node<T>[] = []
       for (const node of nodes) {
-        node.below?.collect(found) // [MQTT-4.7.1-2] `a/#` also matches `a`
+        node.below?.collect(found) // §4.7.1.2: `a/#` also matches `a`
         if (level === undefined) {
           node.here?.collect(found)
           continue

@@ -12,6 +12,8 @@ export interface Target {
   readonly retainAsPublished: boolean
   /** Of all subscriptions that match [MQTT-3.3.4-3]; undefined when none has one. */
   readonly identifiers: readonly number[] | undefined
+  /** The group for which it was picked, if it is a shared subscription. */
+  readonly group: SharedGroup | undefined
   /** The subscriptions taken together; undefined for a single one. */
   readonly parts: readonly SubscriptionEntry[] | undefined
 }
@@ -22,7 +24,6 @@ export class SubscriptionEntry implements Target {
   readonly subscription: Subscription
   /** With mountpoint, without `$share/<group>/`: what topics are matched with. */
   readonly filter: string
-  /** The shared group it is a member of. */
   readonly group: SharedGroup | undefined
   readonly qos: QoS
   readonly noLocal: boolean
@@ -62,6 +63,7 @@ export function mergeTargets(parts: readonly SubscriptionEntry[]): Target {
     noLocal: parts.some((part) => part.noLocal),
     retainAsPublished: parts.some((part) => part.retainAsPublished),
     identifiers: identifiers.length === 0 ? undefined : identifiers,
+    group: undefined,
     parts,
   }
 }

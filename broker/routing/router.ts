@@ -1,7 +1,7 @@
 import { hasWildcard, topicLevels } from '../../model/topic.ts'
 import { FilterTrie } from './filter-trie.ts'
 import { mergeTargets, type Route, type SubscriptionEntry, type Target } from './route.ts'
-import { SharedGroup } from './shared-groups.ts'
+import { SharedGroup, type Sharing, type SharingOptions } from './shared-groups.ts'
 import { TopicTrie } from './topic-trie.ts'
 
 /** Aedes gives its `mq` such functions and waits for `done` (mqemitter's contract). */
@@ -22,9 +22,17 @@ export class Router {
   readonly #cachedTopics = new TopicTrie<string>()
   readonly #listeners = new FilterTrie<PacketListener>()
   readonly #maxCachedRoutes: number
+  #sharing: SharingOptions
 
-  constructor(maxCachedRoutes = MAX_CACHED_ROUTES) {
+  constructor(sharing: SharingOptions, maxCachedRoutes = MAX_CACHED_ROUTES) {
+    this.#sharing = sharing
     this.#maxCachedRoutes = maxCachedRoutes
+  }
+
+  /** From now on, also for the groups that exist. */
+  share(sharing: SharingOptions): void {
+    this.#sharing = sharing
+    for (const group of this.#groups.values()) group.sharing = this.#sharingOf(group.name)
   }
 
   route(topic: string): Route {
@@ -35,7 +43,10 @@ export class Router {
   group(name: string, filter: string): SharedGroup {
     const key = `${name}/${filter}` // a group name holds no slash, so this is unique
     let group = this.#groups.get(key)
-    if (group === undefined) this.#groups.set(key, (group = new SharedGroup(name, filter)))
+    if (group === undefined) {
+      group = new SharedGroup(name, filter, this.#sharingOf(name))
+      this.#groups.set(key, group)
+    }
     return group
   }
 
@@ -61,6 +72,10 @@ export class Router {
       this.#groups.delete(`${group.name}/${filter}`)
     }
     this.#forget(filter)
+  }
+
+  #sharingOf(name: string): Sharing {
+    return this.#sharing.groups.get(name) ?? this.#sharing
   }
 
   #findRoute(topic: string): Route {

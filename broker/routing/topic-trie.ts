@@ -57,6 +57,11 @@ export class TopicTrie<T> {
     return true
   }
 
+  /** All values, those of topics that begin with $ too. */
+  values(): Generator<T> {
+    return subtree(this.#root, false)
+  }
+
   /**
    * The values of all topics that match the filter, found while they are asked for:
    * entries added or removed meanwhile may or may not show up. @see MQTT 5.0 §4.7

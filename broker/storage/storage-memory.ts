@@ -4,8 +4,13 @@ import { Message } from '../../model/message.ts'
 import { TopicTrie } from '../routing/topic-trie.ts'
 import type { RetainedCursor, Storage, StoredWill } from './storage.ts'
 
-/** What the kernel and Aedes' suite hand over: our messages, or Aedes' packets of the same shape. */
-type RetainedMessage = Message | { topic: string; payload: Uint8Array; expiresAtMs?: number }
+/** What the kernel and Aedes' suite hand over: our messages, or Aedes' packets. */
+type RetainedMessage = Message | { topic: string; payload: Uint8Array }
+
+interface Retained {
+  readonly message: RetainedMessage
+  readonly expiresAtMs: number
+}
 
 /**
  * Keeps everything in this process's memory: for tests and for brokers that may
@@ -13,7 +18,7 @@ type RetainedMessage = Message | { topic: string; payload: Uint8Array; expiresAt
  * (its own scans every topic) and nothing returns a promise without need.
  */
 export class MemoryStorage extends MemoryPersistence implements Storage {
-  readonly #retained = new TopicTrie<RetainedMessage>()
+  readonly #retained = new TopicTrie<Retained>()
   readonly #wills = new Map<string, StoredWill>()
   #node: { id: string } = { id: '' }
 
@@ -27,10 +32,18 @@ export class MemoryStorage extends MemoryPersistence implements Storage {
     return this.#retained.size
   }
 
-  override storeRetained(message: RetainedMessage): void {
+  hasRetained(topic: string): boolean {
+    return this.#retained.get(topic) !== undefined
+  }
+
+  override storeRetained(message: RetainedMessage, expiresAtMs = Number.POSITIVE_INFINITY): void {
+    // [MQTT-3.3.1-7] [MQTT-3.3.1-6] an empty one is never stored
     if (message.payload.length === 0) this.#retained.delete(message.topic)
-    // Our messages are never changed; a packet of somebody else's may be.
-    else this.#retained.set(message.topic, message instanceof Message ? message : { ...message })
+    else {
+      // Our messages are never changed; a packet of somebody else's may be.
+      const kept = message instanceof Message ? message : { ...message }
+      this.#retained.set(message.topic, { message: kept, expiresAtMs })
+    }
   }
 
   retained(filter: string): RetainedCursor {
@@ -38,8 +51,8 @@ export class MemoryStorage extends MemoryPersistence implements Storage {
     return {
       next: () => {
         for (let step = matching.next(); !step.done; step = matching.next()) {
-          const message = step.value as Message
-          if (message.expiresAtMs === 0 || message.expiresAtMs > Date.now()) return message
+          const { message, expiresAtMs } = step.value
+          if (expiresAtMs > Date.now()) return message as Message
           this.#retained.delete(message.topic)
         }
         return undefined
@@ -47,15 +60,20 @@ export class MemoryStorage extends MemoryPersistence implements Storage {
     }
   }
 
+  dropExpired(nowMs: number): void {
+    const expired = [...this.#retained.values()].filter(({ expiresAtMs }) => expiresAtMs <= nowMs)
+    for (const { message } of expired) this.#retained.delete(message.topic)
+  }
+
   override createRetainedStream(filter: string): Readable {
-    return Readable.from(this.#retained.matching(filter))
+    return this.createRetainedStreamCombi([filter])
   }
 
   override createRetainedStreamCombi(filters: string[]): Readable {
     const retained = this.#retained
     return Readable.from(
       (function* () {
-        for (const filter of filters) yield* retained.matching(filter)
+        for (const filter of filters) for (const { message } of retained.matching(filter)) yield message
       })(),
     )
   }

@@ -29,10 +29,16 @@ export interface Storage {
   setup(broker: object): Promise<void>
   destroy(): Promise<void>
 
-  /** Replaces the topic's retained message; an empty payload takes it away [MQTT-3.3.1-6]. */
-  storeRetained(message: Message): MaybePromise<void>
+  /**
+   * Replaces the topic's retained message; an empty payload takes it away.
+   * @param expiresAtMs - Unix time in ms from which on it is not found any more; Infinity = never
+   */
+  storeRetained(message: Message, expiresAtMs: number): MaybePromise<void>
   retained(filter: string): RetainedCursor
+  hasRetained(topic: string): boolean
   readonly retainedCount: number
+  /** Takes away retained messages whose time is over. */
+  dropExpired(nowMs: number): void
 
   putWill(client: { id: string }, will: StoredWill): MaybePromise<void>
   delWill(client: { id: string }): MaybePromise<StoredWill | undefined>

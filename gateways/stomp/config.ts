@@ -7,9 +7,7 @@ import type { FrameLimits } from './frame.ts'
 /** STOMP's own options in the file's spelling. The common ones are in gateways/config.ts. */
 export const stompSchema = Strict({
   clientinfo_override: clientinfoOverrideSchema({
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
     username: '${Packet.headers.login}',
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
     password: '${Packet.headers.passcode}',
   }),
   frame: Strict(

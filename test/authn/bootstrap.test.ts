@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parseUsers, readUsersFile } from '../../authn/bootstrap.ts'
-import { parseCsv } from '../../authn/csv.ts'
+import { parseCsv } from '../../model/csv.ts'
 import { temporaryDir } from './fixtures.ts'
 
 test('CSV: quotes, doubled quotes, commas and line ends in quotes, CRLF, empty fields and lines, a byte order mark', () => {

@@ -69,6 +69,7 @@ describe('permissions', () => {
 })
 
 describe('subscribing', () => {
+  // [MQTT-3.8.3-2 (3.1.1)] [MQTT-3.2.2-10]
   test('limits: levels, wildcards, shares, QoS', async () => {
     const { client } = await connect(hub, 'c')
     const limited = {
@@ -98,6 +99,7 @@ describe('subscribing', () => {
     expect(await client.subscribe([subscription('c')])).toEqual([0])
   })
 
+  // [MQTT-3.8.4-3]
   test('the same filter again replaces its options and nothing is delivered twice', async () => {
     const peer = await connect(hub, 'c')
     await peer.client.subscribe([subscription('t', 0)])

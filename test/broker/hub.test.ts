@@ -36,12 +36,14 @@ async function login(clientId: string, options = KEPT, signal?: AbortSignal) {
 }
 
 describe('connecting', () => {
+  // [MQTT-3.1.2-6]
   test('without hooks everybody is let in, and counted', async () => {
     const { answer } = await login('c')
     expect(answer).toMatchObject({ kind: 'connected', sessionPresent: false, properties: {} })
     expect([hub.clientCount, hub.sessionCount, hub.client('c')?.info.clientId]).toEqual([1, 1, 'c'])
   })
 
+  // [MQTT-3.1.4-2]
   test.each([
     ['deny', { kind: 'deny', reason: ReasonCode.BadUserNameOrPassword }, ReasonCode.BadUserNameOrPassword],
     ['no opinion', { kind: 'ignore' }, ReasonCode.NotAuthorized],
@@ -101,6 +103,7 @@ describe('connecting', () => {
 })
 
 describe('taking over', () => {
+  // [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.3-2] [MQTT-3.1.4-3] [MQTT-3.1.4-4] [MQTT-3.2.2-2]
   test.each([
     [false, 'takenover'],
     [true, 'discarded'],
@@ -175,6 +178,7 @@ describe('taking over', () => {
 })
 
 describe('sessions', () => {
+  // [MQTT-3.1.2-23] [MQTT-4.1.0-2] [MQTT-3.1.2-4 (3.1.1)]
   test('outlive their connection for their expiry, with their subscriptions', async () => {
     const one = await connect(hub, 'c', KEPT)
     await one.client.subscribe([subscription('t')])
@@ -190,6 +194,7 @@ describe('sessions', () => {
     expect([hub.sessionCount, hub.kernel.router.route('t').targets.length]).toEqual([0, 0])
   })
 
+  // [MQTT-3.1.2-6 (3.1.1)]
   test.each<DisconnectReason>(['normal', 'tcp_closed'])('with expiry 0 end with it (%s)', async (reason) => {
     const one = await connect(hub, 'c', { cleanStart: false, expiryIntervalMs: 0 })
     one.client.close(reason)
@@ -335,6 +340,7 @@ describe('wills', () => {
     expect(watcher.texts).toEqual([...published, ...published])
   })
 
+  // [MQTT-3.1.2-8]
   test('a delay that is longer than the session ends with it', async () => {
     const watcher = await watch()
     await leave('tcp_closed', 100, 5000)
@@ -346,6 +352,7 @@ describe('wills', () => {
     expect(watcher.texts).toHaveLength(2)
   })
 
+  // [MQTT-3.1.3-9]
   test('a client that is back in time takes it back, with its next will in place', async () => {
     const watcher = await watch()
     await leave('tcp_closed', 10)
@@ -399,6 +406,7 @@ describe('wills', () => {
     expect(watcher.texts).toEqual(['w=gone'])
   })
 
+  // [MQTT-3.1.2-7] [MQTT-3.1.2-15]
   test('is the message of its moment: retained, with its properties, its expiry counted from then', async () => {
     const watcher = await watch()
     const properties = { messageExpiryInterval: 5, contentType: 'text/plain' }

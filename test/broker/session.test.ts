@@ -17,6 +17,7 @@ async function turns(count = 3): Promise<void> {
 }
 
 describe('delivering', () => {
+  // [MQTT-3.8.4-8]
   test('the lower one of published and granted QoS counts', async () => {
     const sub = await connect(hub, 'sub')
     const pub = await connect(hub, 'pub')
@@ -43,6 +44,7 @@ describe('delivering', () => {
     expect(sub.receiver.deliveries[0]).toMatchObject({ qos: 2, packetId: 1 })
   })
 
+  // [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4]
   test('overlapping subscriptions give one delivery with the highest QoS and all identifiers', async () => {
     const sub = await connect(hub, 'sub')
     await sub.client.subscribe([
@@ -56,6 +58,7 @@ describe('delivering', () => {
     expect(new Set(sub.receiver.deliveries[0]?.subscriptionIds)).toEqual(new Set([1, 2]))
   })
 
+  // [MQTT-3.8.3-3]
   test('No Local keeps a client from its own messages, and only from those of that subscription', async () => {
     const a = await connect(hub, 'a')
     const b = await connect(hub, 'b')
@@ -76,6 +79,7 @@ describe('delivering', () => {
     expect(publish(pub, '/'.repeat(16), 'x')).toBe(ReasonCode.TopicNameInvalid)
   })
 
+  // [MQTT-3.1.2-25]
   test('a message too large for the peer is dropped and does not take its window', async () => {
     const sub = await connect(hub, 'sub', { receiveMaximum: 1 })
     sub.receiver.maxPayloadBytes = 3
@@ -88,6 +92,7 @@ describe('delivering', () => {
 })
 
 describe('window and queue', () => {
+  // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.3.2-3] [MQTT-4.6.0-5]
   test('no more than the receive maximum is unacknowledged, and the rest follows in order', async () => {
     const sub = await connect(hub, 'sub', { receiveMaximum: 2 })
     await sub.client.subscribe([subscription('t', 1)])
@@ -135,6 +140,7 @@ describe('window and queue', () => {
     expect(sub.client.session.droppedCount).toBe(1)
   })
 
+  // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]
   test('packet ids go around and skip those in use', async () => {
     const sub = await connect(hub, 'sub')
     await sub.client.subscribe([subscription('t', 1)])
@@ -150,6 +156,7 @@ describe('window and queue', () => {
     expect(others.at(-1)).toBeLessThan(65_535)
   })
 
+  // [MQTT-3.3.2-5]
   test('a message that expires while it waits is not delivered', async () => {
     const sub = await connect(hub, 'sub', persistent)
     await sub.client.subscribe([subscription('t', 1)])
@@ -166,6 +173,8 @@ describe('window and queue', () => {
 })
 
 describe('coming back', () => {
+  // [MQTT-3.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-3] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-4.6.0-6]
+  // [MQTT-3.1.2-5 (3.1.1)]
   test('what was unacknowledged is sent again with DUP and its packet id, then what was queued', async () => {
     const first = await connect(hub, 'sub', persistent)
     await first.client.subscribe([subscription('t', 2)])
@@ -213,6 +222,7 @@ describe('coming back', () => {
 })
 
 describe('retained messages', () => {
+  // [MQTT-3.3.1-5] [MQTT-3.3.1-9] [MQTT-3.3.1-8 (3.1.1)]
   test('a new subscription gets them with RETAIN, after its answer', async () => {
     const pub = await connect(hub, 'pub')
     await publish(pub, 'a/1', 'one', 1, { retain: true })
@@ -225,6 +235,7 @@ describe('retained messages', () => {
     expect(sub.receiver.deliveries[0]).toMatchObject({ retain: true, qos: 1, subscriptionIds: [9] })
   })
 
+  // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]
   test('retain handling: 0 always, 1 if new, 2 never; shared subscriptions get none', async () => {
     const sub = await connect(hub, 'sub')
     await publish(sub, 't', 'x', 0, { retain: true })
@@ -241,6 +252,7 @@ describe('retained messages', () => {
     expect(await got({}, '$share/g/t')).toBe(0)
   })
 
+  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
   test('RETAIN is forwarded to live subscribers only as published', async () => {
     const plain = await connect(hub, 'plain')
     const bridge = await connect(hub, 'bridge')
@@ -268,6 +280,7 @@ describe('retained messages', () => {
     expect(sub.client.session.queueLength).toBe(0)
   })
 
+  // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
   test('an empty retained message deletes and is still delivered', async () => {
     const sub = await connect(hub, 'sub')
     await publish(sub, 't', 'x', 0, { retain: true })

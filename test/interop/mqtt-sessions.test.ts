@@ -76,6 +76,7 @@ for (const version of VERSIONS) {
     await done.expectSilence()
   })
 
+  // [MQTT-4.3.3-10] [MQTT-4.4.0-1]
   test(`MQTT ${version}: QoS 2 is exactly once when either side breaks off in the middle`, async () => {
     const broker = await startBroker()
     const listening = await connectRaw(broker, version, lasting('listener'))

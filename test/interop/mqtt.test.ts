@@ -71,7 +71,7 @@ for (const version of VERSIONS) {
       { topic: 'lamp/1', payload: 'on', qos: 1, retain: true },
       { topic: 'lamp/2', payload: 'off', qos: 0, retain: true },
     ])
-    // [MQTT-3.3.1-9] to who subscribes already it comes as any other message
+    // [MQTT-3.3.1-12] to who subscribes already it comes as any other message
     await publisher.publish('lamp/1', '', { qos: 1, retain: true })
     expect(await early.next()).toEqual({ topic: 'lamp/1', payload: '', qos: 1, retain: false })
 
@@ -80,6 +80,7 @@ for (const version of VERSIONS) {
     await late.expectSilence()
   })
 
+  // [MQTT-3.1.2-8] [MQTT-3.14.4-3] [MQTT-3.1.2-14]
   test(`MQTT ${version}: a will is published when the connection breaks, not after a goodbye`, async () => {
     const broker = await startBroker()
     const watcher = await connectMqtt(broker, { version })

@@ -5,6 +5,7 @@ import { hookRun, startBroker } from '../support/broker.ts'
 import { connectMqtt, type PeerOptions } from './mqtt-peer.ts'
 import { connectRaw } from './raw-mqtt.ts'
 
+// [MQTT-3.3.2-4] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
 test('properties travel from publisher to subscriber as they were written', async () => {
   const broker = await startBroker()
   const subscriber = await connectMqtt(broker)
@@ -23,6 +24,7 @@ test('properties travel from publisher to subscriber as they were written', asyn
   expect(Object.keys(packet.properties?.userProperties ?? {})).toEqual(['zebra', 'apple', 'mid dle', 'ünï'])
 })
 
+// [MQTT-3.3.2-15] [MQTT-3.3.2-16]
 test('an answer finds its way by response topic and correlation data', async () => {
   const broker = await startBroker()
   const server = await connectMqtt(broker)
@@ -183,6 +185,7 @@ test('a packet larger than the broker takes ends its connection with 0x95', asyn
   expect((await publisher.gone())?.reasonCode).toBe(0x95)
 })
 
+// [MQTT-3.3.4-9]
 test('no more than Receive Maximum messages are sent before they are acknowledged', async () => {
   const broker = await startBroker()
   const slow = await connectRaw(broker, '5.0', { clientId: 'slow', properties: { receiveMaximum: 2 } })

@@ -11,6 +11,7 @@ import {
 
 const LONG = 'x'.repeat(65_535)
 
+// [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3]
 test('a topic name has at least one character, no wildcard and no U+0000', () => {
   for (const topic of ['a', '/', '//', 'a/b', ' ', '$SYS/x', 'ä/🙂', '\ufeff', LONG, 'ä'.repeat(32_767)]) {
     expect(isValidTopicName(topic), topic.slice(0, 20)).toBe(true)
@@ -20,6 +21,7 @@ test('a topic name has at least one character, no wildcard and no U+0000', () =>
   }
 })
 
+// [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 test('in a filter # is alone in the last level and + alone in any', () => {
   for (const filter of [
     '#',
@@ -58,6 +60,7 @@ test('in a filter # is alone in the last level and + alone in any', () => {
   for (const filter of bad) expect(isValidFilter(filter), filter.slice(0, 20)).toBe(false)
 })
 
+// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 test('a shared filter needs a group without wildcards and a valid filter', () => {
   for (const filter of [
     '$share/g/a',
@@ -111,6 +114,7 @@ test('a shared filter comes apart into group and filter', () => {
   ])
 })
 
+// [MQTT-4.7.2-1] [MQTT-4.7.3-4]
 test.each([
   ['a', 'a', true],
   ['a', 'b', false],

@@ -28,6 +28,7 @@ function connected(version: ProtocolVersion = 5, options: Partial<MqttOptions> =
 }
 
 describe('before CONNECT', () => {
+  // [MQTT-3.1.0-1] [MQTT-3.1.2-1]
   test.each([
     ['PINGREQ', PINGREQ],
     ['the first byte of a PUBLISH', '30'],
@@ -47,6 +48,7 @@ describe('before CONNECT', () => {
     expect(hub.sessionCount).toBe(0)
   })
 
+  // [MQTT-3.1.2-2] [MQTT-3.1.2-2 (3.1.1)]
   test.each([
     [6, 5, 'connack 0x84'],
     [2, 4, 'connack 0x01'],
@@ -125,6 +127,7 @@ describe('before CONNECT', () => {
     expect(one.said()).toEqual(answer)
   })
 
+  // [MQTT-3.2.2-12] [MQTT-3.2.2-13]
   test.each([
     ['QoS', { maxQos: 0 }, '0e', 'w', 'connack 0x9b', 'connack 0x03'],
     ['RETAIN', { retainAvailable: false }, '26', 'w', 'connack 0x9a', 'connack 0x03'],
@@ -139,6 +142,7 @@ describe('before CONNECT', () => {
     expect(old.said()).toEqual([v3, 'closed'])
   })
 
+  // [MQTT-3.1.4-6] [MQTT-3.2.2-7] [MQTT-3.1.3-8]
   test('nothing that follows a refused CONNECT is looked at', () => {
     const one = peer()
     const retained = packet('31', text('t'), '00 "x"')
@@ -188,6 +192,7 @@ describe('after CONNECT', () => {
     expect(hub.clientCount).toBe(0)
   })
 
+  // [MQTT-3.14.1-1]
   test.each([
     ['a second CONNECT', connectBytes(4)],
     ['AUTH', 'f0 00'],
@@ -206,6 +211,7 @@ describe('after CONNECT', () => {
     expect(one.said()).toEqual(['closed'])
   })
 
+  // [MQTT-3.3.2-8] [MQTT-3.3.2-14] [MQTT-4.13.1-1]
   test.each([
     ['QoS above the maximum', { maxQos: 1 }, packet('34', text('t'), '0001 00'), '0x9b'],
     ['RETAIN', { retainAvailable: false }, packet('31', text('t'), '00'), '0x9a'],
@@ -228,6 +234,7 @@ describe('after CONNECT', () => {
     expect(one.said()).toEqual([`disconnect ${code}`, 'closed'])
   })
 
+  // [MQTT-3.8.3-4] [MQTT-3.8.3-5] [MQTT-4.13.1-1]
   test.each([
     ['identifier 0', packet('82', '0001 02 0b 00', text('t'), '00'), '0x82'],
     ['two identifiers', packet('82', '0001 04 0b 01 0b 02', text('t'), '00'), '0x82'],
@@ -261,6 +268,7 @@ describe('after CONNECT', () => {
     expect(one.said()).toEqual(['pubrec 1 0x10', 'pubrec 2 0x10', 'disconnect 0x93', 'closed'])
   })
 
+  // [MQTT-3.14.4-2]
   test('the reason is told in words, unless the client wants none', () => {
     const talkative = connected()
     talkative.send('00 00')

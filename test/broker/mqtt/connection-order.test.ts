@@ -26,6 +26,7 @@ beforeEach(async () => {
 afterEach(() => hub.stop())
 
 describe('while others are being asked', () => {
+  // [MQTT-3.12.4-1]
   test('SUBSCRIBE, PUBLISH and PINGREQ of one chunk are answered one after the other', async () => {
     const one = connected(hub)
     const authorization = slowAuthorization(hub)
@@ -38,6 +39,7 @@ describe('while others are being asked', () => {
     expect(one.transport.isPaused).toBe(false)
   })
 
+  // [MQTT-3.2.0-1]
   test('what came after CONNECT waits for its answer', async () => {
     const releases: (() => void)[] = []
     hub.hooks.add(

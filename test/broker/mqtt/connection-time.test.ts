@@ -73,6 +73,7 @@ describe('before CONNECT', () => {
 })
 
 describe('keep alive', () => {
+  // [MQTT-3.1.2-22]
   test.each([
     [5, ['disconnect 0x8d', 'closed']],
     [4, ['closed']],
@@ -107,6 +108,7 @@ describe('keep alive', () => {
     expect(one.isClosed).toBe(true)
   })
 
+  // [MQTT-3.2.2-22]
   test('0 is for ever, and what the client is sent does not count', () => {
     const forever = connected(hub, 5, { id: 'forever', rest: '02 0000 00' })
     const sub = subscriber(hub, 't', '00', { rest: '02 000a 00' })

@@ -27,6 +27,7 @@ beforeEach(async () => {
 afterEach(() => hub.stop())
 
 describe('CONNACK', () => {
+  // [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-9] [MQTT-3.2.2-16]
   test('MQTT 5 clients are told what differs from what they presume', () => {
     const options = { maxQos: 1, retainAvailable: false, wildcardSubscription: false } as const
     const one = new RawPeer(mqttContext(hub, options))
@@ -53,6 +54,7 @@ describe('CONNACK', () => {
     expect(hub.session('c')?.expiryIntervalMs).toBe(60_000)
   })
 
+  // [MQTT-3.2.2-3]
   test.each([3, 4, 5] as const)('session present, version %i: only when one is taken up', (version) => {
     const rest = version === 5 ? '00 003c 05 11 00000064' : '00 003c'
     const said: string[] = []
@@ -111,6 +113,7 @@ describe('CONNACK', () => {
 })
 
 describe('taking over', () => {
+  // [MQTT-3.1.4-3]
   test('the older connection is told before the new one is answered; 3.1.1 is just closed', () => {
     const context = mqttContext(hub)
     const first = connected(hub)
@@ -121,6 +124,7 @@ describe('taking over', () => {
     expect(hub.clientCount).toBe(1)
   })
 
+  // [MQTT-3.14.0-1] [MQTT-3.2.0-1]
   test('a client taken over while hooks still hold its CONNACK gets none, and its will is not published', async () => {
     const watcher = subscriber(hub, 'w')
     const releases: (() => void)[] = []
@@ -141,6 +145,7 @@ describe('taking over', () => {
 })
 
 describe('PUBLISH from a client', () => {
+  // [MQTT-3.3.4-1] [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11]
   test.each([
     ['nobody is subscribed', 'nobody', '0x10'],
     ['somebody is', 't', ''],
@@ -151,6 +156,7 @@ describe('PUBLISH from a client', () => {
     expect(one.said()).toEqual([`puback 1 ${code}`.trim(), `pubrec 2 ${code}`.trim(), 'pubcomp 2'])
   })
 
+  // [MQTT-4.3.3-9] [MQTT-3.3.5-2 (3.1.1)]
   test('refused: MQTT 5 is told and has its id back, 3.1.1 gets the usual answers', () => {
     hub.hooks.add('client.authorize', 'no', () => ({ stop: { result: 'deny', from: 'test' } }))
     const watcher = subscriber(hub, 't')
@@ -174,17 +180,19 @@ describe('PUBLISH from a client', () => {
     expect(hub.clientCount).toBe(0)
   })
 
-  test('QoS 2: a copy is answered and not routed again; the same id without DUP is in use', () => {
+  // [MQTT-4.3.3-9] [MQTT-4.3.3-10] [MQTT-4.3.3-12]
+  test('QoS 2: a copy is answered and not routed again; the same id without DUP is in use, and then free', () => {
     const watcher = subscriber(hub, 't')
     const one = connected(hub)
     one.send(publish('4', 't', 'a', 1), publish('c', 't', 'a', 1), publish('4', 't', 'b', 1))
     expect(one.said()).toEqual(['pubrec 1', 'pubrec 1', 'pubrec 1 0x91'])
     one.send('62 02 0001', publish('c', 't', 'c', 1))
-    expect(one.said()).toEqual(['pubcomp 1', 'pubrec 1'])
+    expect(one.said()).toEqual(['pubcomp 1 0x92', 'pubrec 1'])
     // DUP alone does not make it a copy: its first one may never have arrived
     expect(watcher.said()).toEqual(['publish t=a q0', 'publish t=c q0'])
   })
 
+  // [MQTT-4.3.3-10]
   test('QoS 2 across a reconnect: still only once', () => {
     const watcher = subscriber(hub, 't')
     const rest = '00 003c 05 11 00000064'
@@ -203,11 +211,19 @@ describe('PUBLISH from a client', () => {
       if (reason !== 'no_subscribers') dropped.push(`${topic} ${reason}`)
     })
     const one = connected(hub, 5, { options: { maxAwaitingRelease: 1 }, listener: { mountpoint: 'm/' } })
-    one.send(publish('4', 't', 'a', 1), publish('4', 't', 'b', 1), publish('4', 't', 'c', 2))
-    expect(one.said()).toEqual(['pubrec 1 0x10', 'pubrec 1 0x91', 'disconnect 0x93', 'closed'])
+    one.send(publish('4', 't', 'a', 1), publish('4', 't', 'b', 1))
+    one.send(publish('4', 't', 'c', 2), publish('4', 't', 'd', 3))
+    expect(one.said()).toEqual([
+      'pubrec 1 0x10',
+      'pubrec 1 0x91',
+      'pubrec 2 0x10',
+      'disconnect 0x93',
+      'closed',
+    ])
     expect(dropped).toEqual(['m/t packet_identifier_in_use', 'm/t receive_maximum_exceeded'])
   })
 
+  // [MQTT-3.3.2-7] [MQTT-3.3.2-12]
   test('an alias stands for its topic, and may be given another one', () => {
     const watcher = subscriber(hub, '#')
     const alias = (topic: string, payload: string) => packet('30', text(topic), '03 23 0001', `"${payload}"`)
@@ -217,6 +233,7 @@ describe('PUBLISH from a client', () => {
     expect(connected(hub).send(alias('', '5')).said()).toEqual(['disconnect 0x82', 'closed'])
   })
 
+  // [MQTT-4.8.0-2 (3.1.1)] [MQTT-4.13.2-1]
   test('what the broker cannot store is not acknowledged, and may be sent again', async () => {
     const watcher = subscriber(hub, 't', '08')
     const { storage } = hub.kernel
@@ -234,6 +251,7 @@ describe('PUBLISH from a client', () => {
 })
 
 describe('deliveries', () => {
+  // [MQTT-3.6.2-1] [MQTT-3.7.2-1] [MQTT-4.3.3-4]
   test('QoS 2: the steps of the hand-over, and unknown ids', () => {
     const sub = subscriber(hub, 't', '02')
     connected(hub).send(publish('4', 't', 'x', 9))
@@ -244,6 +262,7 @@ describe('deliveries', () => {
     expect(sub.said()).toEqual(['pubrel 1 0x92', 'pubcomp 9 0x92'])
   })
 
+  // [MQTT-4.4.0-2]
   test('PUBREC with an error ends the delivery without PUBREL, and its place is free', () => {
     const sub = subscriber(hub, 't', '02', { rest: '02 003c 03 21 0001' })
     connected(hub).send(publish('4', 't', 'a', 1), publish('4', 't', 'b', 2))
@@ -251,6 +270,7 @@ describe('deliveries', () => {
     expect(sub.send('50 03 0001 97').said()).toEqual(['publish t=b q2 #2'])
   })
 
+  // [MQTT-3.1.2-25]
   test('longer than the client takes: dropped, counted, and its place in the window is free', () => {
     const sub = subscriber(hub, 't', '01', { rest: '02 003c 08 27 00000014 21 0001' })
     connected(hub).send(publish('2', 't', 'much too long a payload', 1), publish('2', 't', 'short', 2))
@@ -285,6 +305,9 @@ describe('deliveries', () => {
 })
 
 describe('SUBSCRIBE and UNSUBSCRIBE', () => {
+  // [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] [MQTT-3.9.3-2]
+  // [MQTT-3.2.2-10] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.3-1] [MQTT-3.11.3-2]
+  // [MQTT-3.9.3-2 (3.1.1)]
   test('one code for each filter, in order', () => {
     hub.update({ ...hub.options, maxQos: 1, maxSubscriptions: 2, sharedSubscription: false })
     const one = connected(hub)
@@ -313,6 +336,7 @@ describe('the end', () => {
     expect(watcher.said()).toEqual(['publish t=before q0'])
   })
 
+  // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
   test.each([
     ['normal', '00', []],
     ['with will', '04', ['publish w=gone q0']],
@@ -333,6 +357,7 @@ describe('the end', () => {
     expect(hub.session('c')).toBeUndefined()
   })
 
+  // [MQTT-3.14.4-2] [MQTT-3.14.2-1]
   test.each([
     ['kicked', 'disconnect 0x98'],
     ['connection_expired', 'disconnect 0x87'],

@@ -9,6 +9,7 @@ const KEEP_ALIVE = '00 3c'
 const ID = '00 02 "id"'
 const NO_PROPERTIES = '00'
 
+// [MQTT-3.1.3-1]
 test('a 3.1.1 CONNECT with everything in it', () => {
   const will = '00 04 "will" 00 03 "bye"'
   const buf = packet('10', V311, 'f6', KEEP_ALIVE, ID, will, '00 04 "user" 00 02 00 ff')
@@ -57,6 +58,7 @@ test('bit 7 of the level marks a bridge in 3.1 and 3.1.1', () => {
   })
 })
 
+// [MQTT-3.1.3-1]
 test('every property of CONNECT and of its will', () => {
   const properties = [
     '11 ff ff ff ff', // session expiry interval
@@ -114,6 +116,7 @@ test('every property of CONNECT and of its will', () => {
   })
 })
 
+// [MQTT-3.1.2-22 (3.1.1)]
 test('a password without user name is for 5.0 only', () => {
   expect(connect(packet('10', V5, '42 0000', NO_PROPERTIES, ID, '00 01 "p"'))).toMatchObject({
     username: undefined,
@@ -155,6 +158,10 @@ const v5 = (properties: string) =>
 const v5Will = (properties: string) =>
   packet('10', V5, '06', KEEP_ALIVE, '00', ID, packet('', properties).toString('hex'), '00 01 "w" 00 00')
 
+// [MQTT-2.1.3-1] [MQTT-3.1.0-1] [MQTT-3.1.2-1] [MQTT-3.1.2-2] [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-11]
+// [MQTT-3.1.2-12] [MQTT-3.1.2-13] [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19]
+// [MQTT-3.1.3-3] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.1.4-1] [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+// [MQTT-3.3.2-14] [MQTT-3.1.2-1 (3.1.1)]
 test.each([
   ['another first packet', packet('c0'), PROTOCOL, 'the first packet is not CONNECT'],
   ['reserved header flags', packet('11', ...head('02'), ID), MALFORMED, 'CONNECT has reserved flags set'],

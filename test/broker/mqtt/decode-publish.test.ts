@@ -3,6 +3,7 @@ import { decodePublish, emptyPublish } from '../../../broker/mqtt/decode-publish
 import { TopicCache } from '../../../broker/mqtt/topic-cache.ts'
 import { decode, packet, refusal, VERSIONS } from './support.ts'
 
+// [MQTT-2.2.1-2] [MQTT-3.3.2-1]
 test('QoS 0, 1 and 2 in every version', () => {
   for (const version of VERSIONS) {
     const none = version === 5 ? '00' : ''
@@ -104,6 +105,8 @@ const PROTOCOL = ['PROTOCOL_VIOLATED', 0x82]
 const TOPIC = ['TOPIC_INVALID', 0x90]
 const v5 = (properties: string) => packet('30', '00 01 "t"', packet('', properties).toString('hex'))
 
+// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-1.5.5-1] [MQTT-2.3.1-1 (3.1.1)] [MQTT-3.3.1-2] [MQTT-3.3.1-4]
+// [MQTT-3.3.2-1] [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2]
 test.each([
   ['QoS 3', 4, packet('36', '00 01 "t" 00 01'), MALFORMED, 'QoS is 3'],
   ['DUP at QoS 0', 4, packet('38', '00 01 "t"'), MALFORMED, 'DUP is set at QoS 0'],

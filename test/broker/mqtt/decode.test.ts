@@ -107,6 +107,7 @@ test('in 3.1 what expects an answer may carry DUP', () => {
   expect(refusal(() => decode(3, packet('48', '00 01')))[1]).toBe(0x81)
 })
 
+// [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
 test('[MQTT-2.1.3-1] every other header flag is refused, in every version', () => {
   const bodies = {
     4: '0001',
@@ -135,6 +136,8 @@ test('[MQTT-2.1.3-1] every other header flag is refused, in every version', () =
 const MALFORMED = ['FRAME_MALFORMED', 0x81]
 const PROTOCOL = ['PROTOCOL_VIOLATED', 0x82]
 
+// [MQTT-3.1.0-2] [MQTT-2.3.1-1 (3.1.1)] [MQTT-3.4.2-1] [MQTT-3.7.2-1] [MQTT-3.8.3-1] [MQTT-3.8.3-2]
+// [MQTT-3.8.3-4] [MQTT-3.8.3-5] [MQTT-3.8.3-4 (3.1.1)] [MQTT-3.10.3-2] [MQTT-3.14.2-1] [MQTT-3.15.2-1]
 test.each([
   ['type 0', 5, packet('00'), MALFORMED, 'packet type is 0'],
   ['a second CONNECT', 4, packet('10', '00 04 "MQTT" 04 02 0000 0000'), PROTOCOL, 'second CONNECT'],

@@ -21,6 +21,7 @@ function write(
   return written ? outbox.take() : undefined
 }
 
+// [MQTT-2.2.1-2] [MQTT-3.3.1-1] [MQTT-3.3.1-3] [MQTT-4.3.1-1]
 test('QoS 0, 1 and 2, RETAIN and DUP, in every version', () => {
   for (const version of VERSIONS) {
     const none = version === 5 ? '00' : ''
@@ -66,6 +67,7 @@ const PROPERTIES: MessageProperties = {
   ],
 }
 
+// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
 test('5.0 forwards what the publisher said, unaltered and in order; 3.x has no place for it', () => {
   const of = message('t', 'p', PROPERTIES)
   const forwarded = '01 01 03 0004 "text" 08 0001 "r" 09 0002 00ff 26 0001 "k" 0001 "1" 26 0001 "k" 0001 "2"'
@@ -102,6 +104,7 @@ test('the longest expiry interval fits', () => {
   expect(write(5, delivery(of), { nowMs: -5000 })?.readUInt32BE(7)).toBe(0xffff_ffff)
 })
 
+// [MQTT-3.3.4-3] [MQTT-3.3.4-4]
 test('subscription identifiers and a topic alias of the server', () => {
   const of = message('t', 'p')
   const subscriptionIds = [1, 268_435_455]

@@ -8,6 +8,7 @@ import { frame, packet, TestOutbox, VERSIONS } from './support.ts'
 
 const { NotAuthorized, Success } = ReasonCode
 
+// [MQTT-2.2.1-5] [MQTT-2.2.1-6] [MQTT-2.2.2-1] [MQTT-3.2.2-1] [MQTT-3.2.2-6] [MQTT-3.9.3-2 (3.1.1)]
 test.each<[string, 3 | 4 | 5, ServerPacket, string]>([
   ['CONNACK 3.1', 3, { type: 2, sessionPresent: true, code: 0 }, '20 02 00 00'],
   ['CONNACK 3.1.1', 4, { type: 2, sessionPresent: true, code: 0 }, '20 02 01 00'],
@@ -136,6 +137,9 @@ test('[MQTT-3.2.2-19] [MQTT-3.2.2-20] user properties go first, then the reason 
   expect(encode(noReason.length - 1)).toBe('')
 })
 
+// [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2]
+// [MQTT-3.7.2-3] [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-3]
+// [MQTT-3.14.2-4] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
 test('every packet with properties keeps the limit', () => {
   const properties: Properties = { reasonString: 'r'.repeat(50), userProperties: [['k'.repeat(50), 'v']] }
   const packets: ServerPacket[] = [

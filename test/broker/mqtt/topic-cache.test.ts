@@ -39,6 +39,7 @@ test('[MQTT-1.5.4-3] a byte order mark is part of the topic', () => {
   expect(new TopicCache().get(frame('ef bb bf "a"'), 0, 4)).toBe('\ufeffa')
 })
 
+// [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-3.3.2-2] [MQTT-4.7.0-1]
 test.each([
   ['U+0000', '"a" 00', 'FRAME_MALFORMED', 0x81],
   ['U+0000 beside other scripts', 'c3 a4 00', 'FRAME_MALFORMED', 0x81],

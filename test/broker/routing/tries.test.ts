@@ -23,6 +23,7 @@ function randomTopics(random: Random, count: number): string[] {
 }
 
 describe('filters by topic', () => {
+  // [MQTT-3.3.2-3] [MQTT-4.7.2-1]
   test('a topic finds exactly the filters that match it', () => {
     const random = new Random(1)
     const trie = new FilterTrie<string>()
@@ -58,6 +59,7 @@ describe('filters by topic', () => {
 })
 
 describe('topics by filter', () => {
+  // [MQTT-4.7.2-1]
   test('a filter finds exactly the topics it matches', () => {
     const random = new Random(3)
     const trie = new TopicTrie<string>()

@@ -16,8 +16,9 @@ describe("Aedes' contract: memory", () => {
 })
 
 describe('our contract: memory', () => {
-  const retained = (topic: string, payload = topic, properties = {}, nowMs = Date.now()) =>
-    new Message(topic, Buffer.from(payload), 1, true, properties, undefined, nowMs)
+  const never = Number.POSITIVE_INFINITY
+  const retained = (topic: string, payload = topic) =>
+    new Message(topic, Buffer.from(payload), 1, true, undefined, undefined, Date.now())
 
   async function topicsOf(storage: MemoryStorage, filter: string): Promise<string[]> {
     const cursor = storage.retained(filter)
@@ -29,7 +30,7 @@ describe('our contract: memory', () => {
 
   test('a retained message is found by every filter that matches its topic', async () => {
     const storage = new MemoryStorage()
-    for (const topic of ['a/b', 'a/c', 'd', '$SYS/x']) storage.storeRetained(retained(topic))
+    for (const topic of ['a/b', 'a/c', 'd', '$SYS/x']) storage.storeRetained(retained(topic), never)
     expect(await topicsOf(storage, '#')).toEqual(['a/b', 'a/c', 'd'])
     expect(await topicsOf(storage, 'a/+')).toEqual(['a/b', 'a/c'])
     expect(await topicsOf(storage, '$SYS/#')).toEqual(['$SYS/x'])
@@ -38,18 +39,29 @@ describe('our contract: memory', () => {
 
   test('an empty payload takes the retained message away', async () => {
     const storage = new MemoryStorage()
-    storage.storeRetained(retained('a'))
-    storage.storeRetained(retained('a', ''))
+    storage.storeRetained(retained('a'), never)
+    storage.storeRetained(retained('a', ''), never)
     expect(storage.retainedCount).toBe(0)
     expect(await topicsOf(storage, 'a')).toEqual([])
   })
 
   test('an expired retained message is not found and does not stay', async () => {
     const storage = new MemoryStorage()
-    storage.storeRetained(retained('old', 'x', { messageExpiryInterval: 1 }, Date.now() - 2000))
-    storage.storeRetained(retained('new', 'x', { messageExpiryInterval: 60 }))
+    storage.storeRetained(retained('old'), Date.now() - 1)
+    storage.storeRetained(retained('new'), Date.now() + 60_000)
+    expect([storage.hasRetained('old'), storage.hasRetained('none')]).toEqual([true, false])
     expect(await topicsOf(storage, '+')).toEqual(['new'])
     expect(storage.retainedCount).toBe(1)
+  })
+
+  test('a sweep takes away what has expired, below $ topics too', () => {
+    const storage = new MemoryStorage()
+    const nowMs = Date.now()
+    for (const topic of ['a', '$SYS/b']) storage.storeRetained(retained(topic), nowMs + 10)
+    storage.storeRetained(retained('c'), never)
+    storage.dropExpired(nowMs + 10)
+    expect(storage.retainedCount).toBe(1)
+    expect(storage.hasRetained('c')).toBe(true)
   })
 
   test('wills of nodes that are alive are left alone', async () => {

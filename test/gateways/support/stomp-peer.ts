@@ -27,7 +27,6 @@ export function stompConfig(changes: StompChanges = {}): StompConfig {
     enable: true,
     idle_timeout: 30_000,
     mountpoint: '',
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
     clientinfo_override: { username: '${Packet.headers.login}', password: '${Packet.headers.passcode}' },
     listeners: {},
     frame: { max_headers: 10, max_headers_length: 1024, max_body_length: 65_536 },

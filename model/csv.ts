@@ -1,4 +1,4 @@
-import { BrokerError } from '../model/errors.ts'
+import { BrokerError } from './errors.ts'
 
 export interface CsvRow {
   /** Of its first character, from 1. */

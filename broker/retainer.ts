@@ -1,0 +1,89 @@
+import type { MaybePromise } from '../model/async.ts'
+import type { Logger } from '../model/log.ts'
+import type { Message } from '../model/message.ts'
+import { PayloadSlab } from '../model/payload-slab.ts'
+import type { RetainedCursor, Storage } from './storage/storage.ts'
+
+export interface RetainerOptions {
+  /** False: nothing more is kept or handed out; what is there stays. */
+  enabled: boolean
+  /** Of messages that bring no expiry of their own; Infinity = they stay for ever. */
+  expiryMs: number
+  maxPayloadBytes: number
+  maxMessages: number
+  /** The empty message that deletes a retained one is not sent to subscribers. */
+  hidesClearing: boolean
+  /** How often expired ones are looked for; Infinity = only when somebody asks for them. */
+  sweepIntervalMs: number
+}
+
+/** How often at most the log says that a limit keeps messages from being retained. */
+const LOG_INTERVAL_MS = 60_000
+
+/** Decides what is retained, and for how long; the storage keeps it. A message that is not retained is still routed. */
+export class Retainer {
+  readonly #storage: Storage
+  readonly #log: Logger
+  readonly #slab = new PayloadSlab()
+  #options: RetainerOptions
+  #timer: NodeJS.Timeout | undefined
+  #loggedAtMs = 0
+
+  constructor(storage: Storage, options: RetainerOptions, log: Logger) {
+    this.#storage = storage
+    this.#log = log
+    this.#options = options
+    this.#arm()
+  }
+
+  update(options: RetainerOptions): void {
+    this.#options = options
+    this.#arm()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** Whether a message with RETAIN is only there to delete, and nobody is to see it. */
+  hides(message: Message): boolean {
+    return this.#options.hidesClearing && message.start === message.end
+  }
+
+  /** Replaces the topic's retained message, or takes it away [MQTT-3.3.1-5] [MQTT-3.3.1-6]. */
+  store(message: Message): MaybePromise<void> {
+    const { enabled, maxPayloadBytes, maxMessages, expiryMs } = this.#options
+    if (!enabled) return
+    const length = message.end - message.start
+    if (length > 0) {
+      if (length > maxPayloadBytes)
+        return this.#refuse(message, 'payload is larger than retainer.max_payload_size')
+      if (this.#storage.retainedCount >= maxMessages && !this.#storage.hasRetained(message.topic)) {
+        return this.#refuse(message, 'there are retainer.max_retained_messages already')
+      }
+    }
+    message.own(this.#slab)
+    const expiresAtMs = message.expiresAtMs === 0 ? message.timestampMs + expiryMs : message.expiresAtMs
+    return this.#storage.storeRetained(message, expiresAtMs)
+  }
+
+  /** The messages for a new subscription; undefined if there can be none. */
+  matching(filter: string): RetainedCursor | undefined {
+    if (!this.#options.enabled || this.#storage.retainedCount === 0) return undefined
+    return this.#storage.retained(filter)
+  }
+
+  #refuse({ topic }: Message, why: string): void {
+    if (Date.now() - this.#loggedAtMs < LOG_INTERVAL_MS) return
+    this.#loggedAtMs = Date.now()
+    this.#log.warn({ topic }, `message not retained: ${why}`)
+  }
+
+  #arm(): void {
+    clearInterval(this.#timer)
+    const { sweepIntervalMs } = this.#options
+    if (sweepIntervalMs === Number.POSITIVE_INFINITY) return
+    this.#timer = setInterval(() => this.#storage.dropExpired(Date.now()), sweepIntervalMs)
+    this.#timer.unref()
+  }
+}
