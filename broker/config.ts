@@ -4,6 +4,7 @@ import type { Permission } from '../model/access.ts'
 import { Count, Duration, Named, Size, Strict } from '../model/schema.ts'
 import type { HubOptions } from './hub.ts'
 import type { MqttOptions } from './mqtt/options.ts'
+import type { Priorities } from './priority-queue.ts'
 import { SHARING_STRATEGIES, type StickyPick } from './routing/shared-groups.ts'
 
 const STICKY_PICKS = ['random', 'local', 'hash_clientid', 'hash_topic'] as const satisfies StickyPick[]
@@ -69,6 +70,10 @@ export const mqttSchema = Strict(
     shared_subscription_initial_sticky_pick: Strategy(STICKY_PICKS, 'random', {
       description: 'How sticky makes its first choice: random, local, hash_clientid, hash_topic',
     }),
+    exclusive_subscription: Type.Boolean({
+      default: false,
+      description: 'Whether $exclusive/topic may be used: a subscription that one client at a time can have',
+    }),
     ignore_loop_deliver: Type.Boolean({
       default: false,
       description:
@@ -90,6 +95,14 @@ export const mqttSchema = Strict(
     max_session_expiry_interval: Duration('infinity', {
       description: 'Upper bound for the session expiry that MQTT 5 clients ask for',
     }),
+    message_expiry_interval: Duration('infinity', {
+      description: 'How long messages live that bring no expiry of their own, those of MQTT 3 clients too',
+    }),
+    response_information: Type.String({
+      default: '',
+      maxLength: 16_383,
+      description: 'Told to MQTT 5 clients that ask where to expect responses; empty = nothing is told',
+    }),
     use_username_as_clientid: Type.Boolean({
       default: false,
       description: 'Take the user name as client id',
@@ -109,6 +122,21 @@ export const mqttSchema = Strict(
       minimum: 0,
       description:
         'Messages that wait for a client that is away or whose window is full. The oldest one is dropped',
+    }),
+    mqueue_priorities: Type.Union(
+      [
+        Type.Literal('disabled'),
+        Type.Record(Type.String(), Type.Integer({ minimum: 1, maximum: 255 }), { description: 'By topic' }),
+      ],
+      {
+        default: 'disabled',
+        description:
+          'Topics whose messages go first where messages wait, each with its priority from 1 to 255 (no ' +
+          'wildcards), or `disabled`. max_mqueue_len then holds for each priority',
+      },
+    ),
+    mqueue_default_priority: Strategy(['lowest', 'highest'], 'lowest', {
+      description: 'Where topics that mqueue_priorities does not name belong: lowest, highest',
     }),
     mqueue_store_qos0: Type.Boolean({
       default: true,
@@ -193,6 +221,7 @@ export function hubOptions(
     session: {
       maxInflight: mqtt.max_inflight,
       maxQueueLength: mqtt.max_mqueue_len,
+      priorities: prioritiesOf(mqtt),
       queuesQos0: mqtt.mqueue_store_qos0,
       upgradesQos: mqtt.upgrade_qos,
     },
@@ -218,6 +247,8 @@ export function hubOptions(
       hidesClearing: retainer.stop_publish_clear_msg,
       sweepIntervalMs: orUnlimited(retainer.msg_clear_interval),
     },
+    exclusiveSubscription: mqtt.exclusive_subscription,
+    messageExpiryMs: mqtt.message_expiry_interval,
     maxSubscriptions: mqtt.max_subscriptions,
     maxSessions: mqtt.max_sessions,
     ...access,
@@ -243,7 +274,13 @@ export function mqttOptions(mqtt: MqttConfig): MqttOptions {
     keepAliveMultiplier: mqtt.keepalive_multiplier,
     ignoreLoopDeliver: mqtt.ignore_loop_deliver,
     useUsernameAsClientId: mqtt.use_username_as_clientid,
+    responseInformation: mqtt.response_information,
   }
+}
+
+function prioritiesOf(mqtt: MqttConfig): Priorities | undefined {
+  const { mqueue_priorities: named, mqueue_default_priority: others } = mqtt
+  return named === 'disabled' ? undefined : { byTopic: new Map(Object.entries(named)), others }
 }
 
 /** EMQX writes "no limit" as 0. */

@@ -15,6 +15,7 @@ import type { Connected, Receiver, Refused, SessionOptions } from './broker.ts'
 import { HubClient } from './client.ts'
 import { Kernel, TableEntry } from './kernel.ts'
 import { Retainer, type RetainerOptions } from './retainer.ts'
+import { ExclusiveTopics } from './routing/exclusive.ts'
 import { Router } from './routing/router.ts'
 import type { SharingOptions } from './routing/shared-groups.ts'
 import { Session, type SessionContext, type SessionLimits } from './session.ts'
@@ -34,6 +35,10 @@ export interface HubOptions {
   sharedSubscription: boolean
   sharing: SharingOptions
   retainer: RetainerOptions
+  /** Whether `$exclusive/<topic>` may be subscribed to. */
+  exclusiveSubscription: boolean
+  /** Of messages that bring no expiry of their own; Infinity = they do not expire. */
+  messageExpiryMs: number
   /** Per client. */
   maxSubscriptions: number
   /** Connected and kept ones together. */
@@ -54,6 +59,7 @@ export class Hub {
   readonly kernel: Kernel
   readonly hooks: HookBus
   readonly log: Logger
+  readonly exclusive = new ExclusiveTopics()
   options: HubOptions
   noMatch: Authorization
   readonly #sessions = new Map<string, Session>()
@@ -317,6 +323,9 @@ export class Hub {
   #route(message: Message): MaybePromise<ReasonCode> {
     const route = this.kernel.router.route(message.topic)
     if (route.levels > this.options.maxTopicLevels) return ReasonCode.TopicNameInvalid
+    const { messageExpiryMs } = this.options
+    if (messageExpiryMs !== Number.POSITIVE_INFINITY && message.expiresAtMs === 0)
+      message.expiresAtMs = message.timestampMs + messageExpiryMs
     // [MQTT-3.3.1-8] without RETAIN nothing is stored or taken away
     const count = message.retain ? this.kernel.retain(message) : this.kernel.dispatch(message, route)
     if (isPromise(count)) return count.then(codeOf)

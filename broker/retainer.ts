@@ -63,8 +63,7 @@ export class Retainer {
       }
     }
     message.own(this.#slab)
-    const expiresAtMs = message.expiresAtMs === 0 ? message.timestampMs + expiryMs : message.expiresAtMs
-    return this.#storage.storeRetained(message, expiresAtMs)
+    return this.#storage.storeRetained(message, expiryOf(message, expiryMs))
   }
 
   /** The messages for a new subscription; undefined if there can be none. */
@@ -86,4 +85,11 @@ export class Retainer {
     this.#timer = setInterval(() => this.#storage.dropExpired(Date.now()), sweepIntervalMs)
     this.#timer.unref()
   }
+}
+
+/** What the publisher said counts, else the earlier one of both defaults: that of all messages, and that of retained ones. */
+function expiryOf({ expiresAtMs, timestampMs, properties }: Message, expiryMs: number): number {
+  if (expiresAtMs === 0) return timestampMs + expiryMs
+  const isOwn = properties?.messageExpiryInterval !== undefined
+  return isOwn ? expiresAtMs : Math.min(expiresAtMs, timestampMs + expiryMs)
 }

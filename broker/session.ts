@@ -9,6 +9,7 @@ import type { Receiver } from './broker.ts'
 import { plainDelivery, SessionDelivery } from './delivery.ts'
 import { Inflight } from './inflight.ts'
 import { MessageQueue } from './message-queue.ts'
+import { type Priorities, PriorityQueue } from './priority-queue.ts'
 import { REPLAY_BATCH, RetainedReplays } from './retained-replays.ts'
 import { mergeTargets, type SubscriptionEntry, type Target } from './routing/route.ts'
 import type { RetainedCursor } from './storage/storage.ts'
@@ -18,6 +19,8 @@ export interface SessionLimits {
   maxInflight: number
   /** Deliveries that wait for a window or for the client's return. */
   maxQueueLength: number
+  /** Which of those go first, at most `maxQueueLength` for each priority; undefined = the oldest. */
+  priorities: Priorities | undefined
   /** Keep QoS 0 messages for a client that is away. */
   queuesQos0: boolean
   /** Deliver with the higher one of published and granted QoS instead of the lower one. */
@@ -57,7 +60,7 @@ export class Session {
   readonly #hooks: HookBus
   readonly #log: Logger
   readonly #slab: PayloadSlab
-  readonly #queue: MessageQueue
+  readonly #queue: MessageQueue | PriorityQueue
   readonly #inflight = new Inflight()
   /** Of `#inflight`, those that a new connection has not been sent again yet. */
   #unsent: SessionDelivery[] = []
@@ -76,7 +79,11 @@ export class Session {
     this.#hooks = hooks
     this.#log = log
     this.#slab = slab
-    this.#queue = new MessageQueue(limits.maxQueueLength)
+    const { maxQueueLength, priorities } = limits
+    this.#queue =
+      priorities === undefined
+        ? new MessageQueue(maxQueueLength)
+        : new PriorityQueue(maxQueueLength, priorities)
   }
 
   get isOnline(): boolean {

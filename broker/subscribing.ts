@@ -6,6 +6,7 @@ import type { Subscription } from '../model/subscription.ts'
 import { hasWildcard, isValidFilter, parseShared, topicLevels } from '../model/topic.ts'
 import type { HubClient } from './client.ts'
 import type { Hub, HubOptions } from './hub.ts'
+import { exclusiveTopic, isValidExclusive } from './routing/exclusive.ts'
 import { SubscriptionEntry } from './routing/route.ts'
 
 /** @returns per subscription, in order, the granted QoS or why not [MQTT-3.8.4-6]. */
@@ -58,6 +59,7 @@ export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
   entry.session.subscriptions.delete(entry.subscription.filter)
   // [MQTT-3.10.4-2] nothing new from here on; [MQTT-3.10.4-3] what is in flight stays there
   hub.kernel.router.remove(entry)
+  if (exclusiveTopic(entry.subscription.filter) !== undefined) hub.exclusive.free(entry.filter, entry.session)
   if (hub.hooks.has('session.unsubscribed')) {
     hub.hooks.run('session.unsubscribed', entry.session.info, entry.subscription)
   }
@@ -67,7 +69,10 @@ export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
 function check(options: HubOptions, subscription: Subscription): ReasonCode {
   if (!isValidFilter(subscription.filter)) return ReasonCode.TopicFilterInvalid
   const shared = parseShared(subscription.filter)
-  const filter = shared?.filter ?? subscription.filter
+  const exclusive = exclusiveTopic(subscription.filter)
+  if (exclusive !== undefined && !(options.exclusiveSubscription && isValidExclusive(exclusive)))
+    return ReasonCode.TopicFilterInvalid
+  const filter = exclusive ?? shared?.filter ?? subscription.filter
   if (topicLevels(filter) > options.maxTopicLevels) return ReasonCode.TopicFilterInvalid
   if (shared !== undefined && !options.sharedSubscription) return ReasonCode.SharedSubscriptionsNotSupported
   // [MQTT-3.8.3-2 (3.1.1)]
@@ -126,9 +131,14 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   }
   const { router, retainer } = hub.kernel
   const shared = parseShared(subscription.filter)
-  const filter = client.info.mountpoint + (shared?.filter ?? subscription.filter)
+  const exclusive = exclusiveTopic(subscription.filter)
+  const filter = client.info.mountpoint + (exclusive ?? shared?.filter ?? subscription.filter)
+  if (exclusive !== undefined && !hub.exclusive.take(filter, session)) return ReasonCode.QuotaExceeded
   // [MQTT-3.8.4-3] a second one with the same filter replaces the first; [MQTT-3.8.4-4] nothing is routed in between
   if (existing !== undefined) router.remove(existing)
+  // Its client has come back with another mountpoint.
+  if (exclusive !== undefined && existing !== undefined && existing.filter !== filter)
+    hub.exclusive.free(existing.filter, session)
   const group = shared === undefined ? undefined : router.group(shared.group, filter)
   const entry = new SubscriptionEntry(session, { ...subscription, qos }, filter, group)
   session.subscriptions.set(subscription.filter, entry)

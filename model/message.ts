@@ -30,7 +30,7 @@ export class Message {
   /** Unix time in milliseconds at which the broker took the message. */
   readonly timestampMs: number
   /** Unix time in milliseconds after which it is not delivered any more; 0 = never. */
-  readonly expiresAtMs: number
+  expiresAtMs: number
   /** The payload is `bytes[start..end)`: reading it there saves making `payload`. */
   bytes: Uint8Array
   start: number

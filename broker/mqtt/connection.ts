@@ -25,6 +25,7 @@ import { handlePublish } from './handle-publish.ts'
 import { handleSubscribe, handleUnsubscribe } from './handle-subscribe.ts'
 import { MqttError, protocolError } from './mqtt-error.ts'
 import type { MqttContext, MqttListenerSettings } from './options.ts'
+import type { OutboundAliases } from './outbound-aliases.ts'
 import { PacketType, type ProtocolVersion, type ServerPacket } from './packets.ts'
 
 /** Bytes kept that arrive although reading has stopped: TLS and WebSocket may hand out some more. */
@@ -44,6 +45,8 @@ export class MqttConnection implements TransportHandler, Receiver {
   wantsReasons = true
   /** Topics of the client's aliases, made with its first one. */
   aliases: Map<number, string> | undefined
+  /** Aliases for the client; undefined = it wants none. */
+  outboundAliases: OutboundAliases | undefined
   /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
   nowMs = Date.now()
   #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
@@ -98,22 +101,14 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.transport.outbox.congested
   }
 
-  /** Without topic aliases [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]. */
   deliver(delivery: Delivery): boolean {
     const { message } = delivery
     const topic =
       this.#hasMountpoint && this.client !== undefined ? this.client.unmounted(message.topic) : message.topic
-    const nowMs = message.expiresAtMs === 0 ? 0 : Date.now()
-    return writePublish(
-      this.transport.outbox,
-      this.version,
-      delivery,
-      topic,
-      0,
-      this.maxPacketBytes,
-      nowMs,
-      this.context.topicBytes,
-    )
+    // [MQTT-3.1.2-27] no aliases unless the client has told a maximum; what is sent again is sent in full
+    return this.outboundAliases === undefined || delivery.dup
+      ? this.#write(delivery, topic, 0)
+      : this.#writeAliased(this.outboundAliases, delivery, topic)
   }
 
   release(packetId: number): void {
@@ -171,6 +166,34 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.#keepAliveMs = keepAliveSeconds * 1000 * this.context.options.keepAliveMultiplier
     this.#armKeepAlive(this.#keepAliveMs)
     client.start()
+  }
+
+  // Writing -------------------------------------------------------------------------
+
+  #write(delivery: Delivery, topic: string, topicAlias: number): boolean {
+    const nowMs = delivery.message.expiresAtMs === 0 ? 0 : Date.now()
+    return writePublish(
+      this.transport.outbox,
+      this.version,
+      delivery,
+      topic,
+      topicAlias,
+      this.maxPacketBytes,
+      nowMs,
+      this.context.topicBytes,
+    )
+  }
+
+  #writeAliased(aliases: OutboundAliases, delivery: Delivery, topic: string): boolean {
+    const known = aliases.known(topic)
+    if (known !== 0) return this.#write(delivery, '', known)
+    const alias = aliases.candidate(topic)
+    if (alias !== 0 && this.#write(delivery, topic, alias)) {
+      aliases.introduced(topic, alias)
+      return true
+    }
+    // No alias, or three bytes too many with one.
+    return this.#write(delivery, topic, 0)
   }
 
   // Reading -------------------------------------------------------------------------

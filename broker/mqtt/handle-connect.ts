@@ -11,6 +11,7 @@ import type { HubClient } from '../client.ts'
 import type { MqttConnection } from './connection.ts'
 import { connectVersion, decodeConnect } from './decode-connect.ts'
 import type { MqttOptions } from './options.ts'
+import { OutboundAliases } from './outbound-aliases.ts'
 import { type ConnectPacket, PacketType, type Properties, type WillPacket } from './packets.ts'
 
 /** §3.2.2.2, those that refuse */
@@ -51,6 +52,8 @@ export function handleConnect(
   connection.version = packet.version
   const signal = connection.connecting()
   connection.maxPacketBytes = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY
+  const { topicAliasMaximum = 0 } = packet.properties ?? {}
+  if (topicAliasMaximum > 0) connection.outboundAliases = new OutboundAliases(topicAliasMaximum)
   connection.wantsReasons = packet.properties?.requestProblemInformation !== 0
   const { hub, options } = connection.context
   const refusal = check(packet, options, hub.options.maxTopicLevels)
@@ -152,6 +155,13 @@ function toClientInfo(connection: MqttConnection, packet: ConnectPacket): Client
   }
 }
 
+/** What hooks may add to CONNACK: nothing that a client must not be sent unasked [MQTT-3.1.2-28] [MQTT-4.12.0-6]. */
+function ofHooks(packet: ConnectPacket, properties: Properties): Properties {
+  const { authenticationMethod: _, authenticationData: __, responseInformation, ...others } = properties
+  if (responseInformation === undefined || packet.properties?.requestResponseInformation !== 1) return others
+  return { ...others, responseInformation }
+}
+
 function sessionOptions(packet: ConnectPacket, options: MqttOptions): SessionOptions {
   const { properties, cleanStart, will } = packet
   const wanted: SessionOptions = {
@@ -186,7 +196,7 @@ function conclude(
   connection.client = client
   const properties =
     packet.version === 5
-      ? { ...connackProperties(connection, packet, login, wanted), ...answer.properties }
+      ? { ...connackProperties(connection, packet, login, wanted), ...ofHooks(packet, answer.properties) }
       : undefined
   // [MQTT-3.2.0-1] the first thing it is sent, [MQTT-3.2.0-2] and once; [MQTT-3.1.4-5]
   const isSent = connection.send({
@@ -201,7 +211,7 @@ function conclude(
 
 /**
  * What the client has to know because it differs from what it asked for, or from what the standard presumes.
- * Never response information [MQTT-3.1.2-28], never an authentication method [MQTT-4.12.0-6].
+ * Never an authentication method [MQTT-4.12.0-6].
  */
 function connackProperties(
   connection: MqttConnection,
@@ -221,6 +231,9 @@ function connackProperties(
   if (!options.sharedSubscription) properties.sharedSubscriptionAvailable = 0
   if (options.serverKeepAliveSeconds !== undefined)
     properties.serverKeepAlive = options.serverKeepAliveSeconds // [MQTT-3.2.2-21]
+  // [MQTT-3.1.2-28] only for who asks
+  if (packet.properties?.requestResponseInformation === 1 && options.responseInformation !== '')
+    properties.responseInformation = options.responseInformation
   const expirySeconds = wanted.expiryIntervalMs / 1000
   const askedSeconds = packet.properties?.sessionExpiryInterval ?? 0
   if (expirySeconds < askedSeconds && askedSeconds !== NEVER_EXPIRES)

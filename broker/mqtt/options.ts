@@ -32,6 +32,8 @@ export interface MqttOptions {
   /** No Local for MQTT 3.x clients. */
   ignoreLoopDeliver: boolean
   useUsernameAsClientId: boolean
+  /** For clients that ask for it, where to expect responses; '' = they are told nothing. */
+  responseInformation: string
 }
 
 /** What a listener adds. */

@@ -11,7 +11,13 @@ import type { Subscription } from '../../model/subscription.ts'
 
 export const HUB_OPTIONS: HubOptions = {
   nodeName: 'test@127.0.0.1',
-  session: { maxInflight: 32, maxQueueLength: 1000, queuesQos0: true, upgradesQos: false },
+  session: {
+    maxInflight: 32,
+    maxQueueLength: 1000,
+    priorities: undefined,
+    queuesQos0: true,
+    upgradesQos: false,
+  },
   maxTopicLevels: 16,
   maxQos: 2,
   wildcardSubscription: true,
@@ -25,6 +31,8 @@ export const HUB_OPTIONS: HubOptions = {
     hidesClearing: false,
     sweepIntervalMs: Number.POSITIVE_INFINITY,
   },
+  exclusiveSubscription: false,
+  messageExpiryMs: Number.POSITIVE_INFINITY,
   maxSubscriptions: Number.POSITIVE_INFINITY,
   maxSessions: 1000,
   denyAction: 'ignore',

@@ -120,6 +120,7 @@ test('a client unsubscribes from what it has subscribed to', async () => {
 
 test('shared and exclusive subscriptions keep their prefix', async () => {
   const { hub } = await start(rule('a/#', '^a/(.*)$', 'b/$1'))
+  hub.update({ ...hub.options, exclusiveSubscription: true })
   const { client } = await connect(hub, 'c1')
   await client.subscribe(
     ['$share/g/a/#', '$queue/a/1', '$exclusive/a/2'].map((filter) => subscription(filter)),

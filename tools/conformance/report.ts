@@ -55,7 +55,7 @@ function summary(ours: readonly Chapter[]): string {
     ),
     '### Without a test',
     '',
-    ...ours.flatMap(withoutTest),
+    ...orNone(ours.flatMap(withoutTest)),
     '',
   ].join('\n')
 }
@@ -78,7 +78,11 @@ function counts(title: string, entries: readonly Entry[]): string {
 
 function list(title: string, entries: readonly Entry[], say: (entry: Entry) => string): string {
   const lines = entries.map((entry) => `- ${entry.id}: ${say(entry)}`)
-  return [`### ${title}`, '', ...(lines.length === 0 ? ['None.'] : lines), ''].join('\n')
+  return [`### ${title}`, '', ...orNone(lines), ''].join('\n')
+}
+
+function orNone(lines: readonly string[]): readonly string[] {
+  return lines.length === 0 ? ['None.'] : lines
 }
 
 function withoutTest({ title, entries }: Chapter): string[] {

@@ -47,6 +47,19 @@ describe('CONNACK', () => {
     })
   })
 
+  // [MQTT-3.1.2-28]
+  test.each([
+    ['that asks for it, if there is any', 'replies/', '02 19 01', 'replies/'],
+    ['that asks for it, but not if there is none', '', '02 19 01', undefined],
+    ['but not one that says it does not want it', 'replies/', '02 19 00', undefined],
+    ['but not one that does not ask', 'replies/', '00', undefined],
+  ])('response information is told to a client %s', (_name, responseInformation, properties, told) => {
+    const one = new RawPeer(mqttContext(hub, { responseInformation }))
+    one.send(connectBytes(5, 'c', `02 003c ${properties}`))
+    const [connack] = one.packets()
+    expect(connack?.cmd === 'connack' && connack.properties?.responseInformation).toBe(told)
+  })
+
   test('a session expiry above the bound is cut, and the client told', () => {
     const one = new RawPeer(mqttContext(hub, { maxSessionExpiryMs: 60_000 }))
     one.send(connectBytes(5, 'c', '02 003c 05 11 ffffffff'))
@@ -100,10 +113,15 @@ describe('CONNACK', () => {
   })
 
   test('a hook adds properties; a bug of ours while logging in is a refusal and leaves nothing behind', async () => {
-    hub.hooks.add('client.connack', 'test', () => ({ ok: { responseInformation: 'replies/' } }))
+    const added = { reasonString: 'welcome', responseInformation: 'replies/', authenticationMethod: 'X' }
+    hub.hooks.add('client.connack', 'test', () => ({ ok: added }))
     const one = new RawPeer(mqttContext(hub))
     one.send(connectBytes(5))
-    expect(one.packets()[0]).toMatchObject({ properties: { responseInformation: 'replies/' } })
+    const [connack] = one.packets()
+    expect(connack).toMatchObject({ properties: { reasonString: 'welcome' } })
+    // nothing that the client has not asked for: [MQTT-3.1.2-28] [MQTT-4.12.0-6]
+    expect(connack).not.toHaveProperty('properties.responseInformation')
+    expect(connack).not.toHaveProperty('properties.authenticationMethod')
     hub.hooks.put('client.connack', 'test', () => ({ ok: { userProperties: 7 } }))
     const two = new RawPeer(mqttContext(hub))
     two.send(connectBytes(5, 'd'), PINGREQ)

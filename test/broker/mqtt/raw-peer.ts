@@ -28,6 +28,7 @@ export const MQTT_OPTIONS: MqttOptions = {
   keepAliveMultiplier: 1.5,
   ignoreLoopDeliver: false,
   useUsernameAsClientId: false,
+  responseInformation: '',
 }
 
 export function mqttContext(
