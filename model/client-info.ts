@@ -45,3 +45,49 @@ export interface ClientInfo {
   authExpiresAtMs: number | undefined
   readonly connectedAtMs: number
 }
+
+/** Where a client comes from. A transport is one. */
+export interface Origin {
+  readonly listenerId: string
+  readonly peer: { readonly host: string; readonly port: number }
+  readonly local: { readonly port: number }
+  readonly certificate: PeerCertificate | undefined
+}
+
+/** What only its protocol knows about a client. */
+export type Introduction = Pick<
+  ClientInfo,
+  | 'key'
+  | 'clientId'
+  | 'username'
+  | 'protocol'
+  | 'protocolName'
+  | 'protocolVersion'
+  | 'gateway'
+  | 'keepAliveSeconds'
+  | 'cleanStart'
+  | 'connectedAtMs'
+> &
+  Partial<ClientInfo>
+
+/** A client as it arrives: nobody has vouched for it, so it may do nothing special. */
+export function arrivingClient(
+  { listenerId, peer, local, certificate }: Origin,
+  client: Introduction,
+): ClientInfo {
+  return {
+    listener: listenerId,
+    peerHost: peer.host,
+    peerPort: peer.port,
+    localPort: local.port,
+    certificate,
+    zone: 'default',
+    isBridge: false,
+    mountpoint: '',
+    isSuperuser: false,
+    attributes: new Map(),
+    acl: undefined,
+    authExpiresAtMs: undefined,
+    ...client,
+  }
+}

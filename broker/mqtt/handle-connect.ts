@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Login } from '../../model/access.ts'
 import { andThen, type MaybePromise } from '../../model/async.ts'
-import type { ClientInfo } from '../../model/client-info.ts'
+import { arrivingClient, type ClientInfo } from '../../model/client-info.ts'
 import { renderMountpoint } from '../../model/mountpoint.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { topicLevels } from '../../model/topic.ts'
@@ -129,30 +129,20 @@ function toClientInfo(connection: MqttConnection, packet: ConnectPacket): Client
   const { transport, listener, context } = connection
   // [MQTT-3.1.3-6], [MQTT-3.1.3-7] without an id the client gets one that nobody else has
   const clientId = wantedClientId(packet, context.options) || `auto-${randomBytes(12).toString('hex')}`
-  return {
+  return arrivingClient(transport, {
     key: clientId,
     clientId,
     username: packet.username,
     protocol: 'mqtt',
     protocolName: packet.version === 3 ? 'MQIsdp' : 'MQTT',
     protocolVersion: String(packet.version),
-    listener: transport.listenerId,
     gateway: undefined,
     zone: listener.zone,
-    peerHost: transport.peer.host,
-    peerPort: transport.peer.port,
-    localPort: transport.local.port,
-    certificate: transport.certificate,
     isBridge: packet.isBridge,
     keepAliveSeconds: context.options.serverKeepAliveSeconds ?? packet.keepAliveSeconds, // [MQTT-3.2.2-22]
     cleanStart: packet.cleanStart,
-    mountpoint: '',
-    isSuperuser: false,
-    attributes: new Map(),
-    acl: undefined,
-    authExpiresAtMs: undefined,
     connectedAtMs: connection.nowMs,
-  }
+  })
 }
 
 /** What hooks may add to CONNACK: nothing that a client must not be sent unasked [MQTT-3.1.2-28] [MQTT-4.12.0-6]. */

@@ -11,7 +11,7 @@ import { defineGateway, type GatewayContext, type ListenerSettings } from '../..
 import { type Connection, type StreamChannel, StreamConnection } from '../../gateways/stream-connection.ts'
 import type { Login } from '../../model/access.ts'
 import { andThen, type MaybePromise } from '../../model/async.ts'
-import type { ClientInfo } from '../../model/client-info.ts'
+import { arrivingClient, type ClientInfo } from '../../model/client-info.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import { BrokerError, messageOf } from '../../model/errors.ts'
 import { Message } from '../../model/message.ts'
@@ -164,31 +164,18 @@ class LineChannel implements StreamChannel<string>, Receiver {
   }
 
   #clientInfo(name: string): ClientInfo {
-    const { listenerId, peer, local, certificate } = this.#connection.transport
-    return {
+    return arrivingClient(this.#connection.transport, {
       key: this.#context.keyOf(name), // the same name may live in another gateway too
       clientId: name,
       username: name,
       protocol: 'line',
       protocolName: 'LINE',
       protocolVersion: '1',
-      listener: listenerId,
       gateway: 'line',
-      zone: 'default',
-      peerHost: peer.host,
-      peerPort: peer.port,
-      localPort: local.port,
-      certificate,
-      isBridge: false,
       keepAliveSeconds: 0,
       cleanStart: true,
-      mountpoint: '',
-      isSuperuser: false,
-      attributes: new Map(),
-      acl: undefined,
-      authExpiresAtMs: undefined,
       connectedAtMs: this.#context.now(),
-    }
+    })
   }
 }
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Transport } from '../../listeners/transport.ts'
 import type { Login } from '../../model/access.ts'
-import type { ClientInfo } from '../../model/client-info.ts'
+import { arrivingClient } from '../../model/client-info.ts'
 import { overrideClientinfo, scopeOf } from '../clientinfo-override.ts'
 import type { GatewayContext, ListenerSettings } from '../gateway.ts'
 import type { StompOptions } from './config.ts'
@@ -43,30 +43,18 @@ export function loginOf(
   const scope = scopeOf(transport, fields, (name) => headers.get(name))
   const given = overrideClientinfo(options.clientinfoOverride, scope)
   const clientId = given.clientId ?? randomClientId()
-  const client: ClientInfo = {
+  const client = arrivingClient(transport, {
     key: context.keyOf(clientId),
     clientId,
     username: given.username,
     protocol: 'stomp',
     protocolName: 'STOMP',
     protocolVersion: version,
-    listener: transport.listenerId,
     gateway: 'stomp',
-    zone: 'default',
-    peerHost: transport.peer.host,
-    peerPort: transport.peer.port,
-    localPort: transport.local.port,
-    certificate: transport.certificate,
-    isBridge: false,
     keepAliveSeconds,
     cleanStart: true,
-    mountpoint: '',
-    isSuperuser: false,
-    attributes: new Map(),
-    acl: undefined,
-    authExpiresAtMs: undefined,
     connectedAtMs: context.now(),
-  }
+  })
   client.mountpoint = context.renderMountpoint(mountpointOf(source), client)
   const password = given.password === undefined ? undefined : Buffer.from(given.password)
   return { client, password, enableAuthn: listener.enableAuthn, signal }

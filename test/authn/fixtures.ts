@@ -7,6 +7,7 @@ import type { BuiltInDatabaseConfig } from '../../authn/built-in-database.ts'
 import type { Login, Verdict } from '../../model/access.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import type { Logger } from '../../model/log.ts'
+import { clientInfo } from '../support/client-info.ts'
 
 export const ALLOW: Verdict = { kind: 'allow', principal: { isSuperuser: false } }
 export const IGNORE: Verdict = { kind: 'ignore' }
@@ -14,31 +15,7 @@ export const WRONG_PASSWORD: Verdict = { kind: 'deny', reason: 0x86 }
 export const NOT_AUTHORIZED: Verdict = { kind: 'deny', reason: 0x87 }
 
 export function clientOf(fields: Partial<ClientInfo> = {}): ClientInfo {
-  return {
-    key: 'c1',
-    clientId: 'c1',
-    username: 'ann',
-    protocol: 'mqtt',
-    protocolName: 'MQTT',
-    protocolVersion: '5',
-    listener: 'tcp:default',
-    gateway: undefined,
-    zone: 'default',
-    peerHost: '127.0.0.1',
-    peerPort: 50_000,
-    localPort: 1883,
-    certificate: undefined,
-    isBridge: false,
-    keepAliveSeconds: 60,
-    cleanStart: true,
-    mountpoint: '',
-    isSuperuser: false,
-    attributes: new Map(),
-    acl: undefined,
-    authExpiresAtMs: undefined,
-    connectedAtMs: 0,
-    ...fields,
-  }
+  return clientInfo('c1', { username: 'ann', ...fields })
 }
 
 export function loginOf(

@@ -8,6 +8,9 @@ import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import { silentLogger } from '../../model/log.ts'
 import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
 import type { Subscription } from '../../model/subscription.ts'
+import { clientInfo } from '../support/client-info.ts'
+
+export { clientInfo }
 
 export const HUB_OPTIONS: HubOptions = {
   nodeName: 'test@127.0.0.1',
@@ -49,34 +52,6 @@ export async function startHub(options: Partial<HubOptions> = {}): Promise<Hub> 
   )
   await hub.start()
   return hub
-}
-
-export function clientInfo(clientId: string, changes: Partial<ClientInfo> = {}): ClientInfo {
-  return {
-    key: clientId,
-    clientId,
-    username: undefined,
-    protocol: 'mqtt',
-    protocolName: 'MQTT',
-    protocolVersion: '5',
-    listener: 'tcp:default',
-    gateway: undefined,
-    zone: 'default',
-    peerHost: '127.0.0.1',
-    peerPort: 50_000,
-    localPort: 1883,
-    certificate: undefined,
-    isBridge: false,
-    keepAliveSeconds: 60,
-    cleanStart: true,
-    mountpoint: '',
-    isSuperuser: false,
-    attributes: new Map(),
-    acl: undefined,
-    authExpiresAtMs: undefined,
-    connectedAtMs: 0,
-    ...changes,
-  }
 }
 
 /** What a peer got, and how its connection ended. */
