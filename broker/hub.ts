@@ -201,6 +201,7 @@ export class Hub {
   /** Hooks and authentication. @returns why not, or undefined for yes. */
   #admit(login: Login): MaybePromise<ReasonCode | undefined> {
     if (this.#isStopping) return ReasonCode.ServerShuttingDown
+    mount(login)
     const start: ConnectDecision = { properties: login.properties ?? {} }
     return andThen(this.hooks.fold('client.connect', start, login.client), (decision) => {
       if ('refused' in decision) return decision.refused
@@ -232,7 +233,7 @@ export class Hub {
     client.authExpiresAtMs = principal.expiresAtMs
     if (principal.attributes !== undefined)
       client.attributes = new Map([...client.attributes, ...principal.attributes])
-    if (login.mountpoint !== undefined) client.mountpoint = renderMountpoint(login.mountpoint, client)
+    mount(login)
     return this.#tooLate(login)
   }
 
@@ -331,6 +332,11 @@ export class Hub {
     if (isPromise(count)) return count.then(codeOf)
     return codeOf(count)
   }
+}
+
+/** Before authentication, which sees it, and again after it, which may have changed what it is made of. */
+function mount({ client, mountpoint }: Login): void {
+  if (mountpoint !== undefined) client.mountpoint = renderMountpoint(mountpoint, client)
 }
 
 function codeOf(count: number): ReasonCode {

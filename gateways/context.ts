@@ -2,7 +2,6 @@ import type { Connected, Receiver, Refused, SessionOptions } from '../broker/bro
 import type { Login } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { Logger } from '../model/log.ts'
-import { renderMountpoint } from '../model/mountpoint.ts'
 import { Counters } from './counters.ts'
 import type { GatewayContext } from './gateway.ts'
 
@@ -24,6 +23,5 @@ export function createContext(name: string, source: ContextSource): GatewayConte
     connect: (login, options, receiver) => source.connect(login, options, receiver),
     // MQTT forbids U+0000 in a client id, so no id of another protocol can be this key.
     keyOf: (clientId) => prefix + clientId,
-    renderMountpoint,
   }
 }

@@ -3,7 +3,6 @@ import type { Connected, Receiver, Refused, SessionOptions } from '../broker/bro
 import type { Transport, TransportKind } from '../listeners/transport.ts'
 import type { Login } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
-import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
 import type { Counters } from './counters.ts'
@@ -26,8 +25,6 @@ export interface GatewayContext {
   connect(login: Login, options: SessionOptions, receiver: Receiver): MaybePromise<Connected | Refused>
   /** The client table key of a client id in this gateway. */
   keyOf(clientId: string): string
-  /** Fills `${clientid}`, `${username}` and the like of a mountpoint template. */
-  renderMountpoint(template: string, client: ClientInfo): string
 }
 
 /** A running gateway. The host (host.ts) binds its listeners and hands it their transports. */

@@ -11,7 +11,7 @@ export interface Login {
   readonly authData?: Uint8Array
   /** What the peer sent along, by MQTT 5 names; `client.connect` hooks may replace it. */
   properties?: Record<string, unknown>
-  /** Template of the client's mountpoint, filled in once it is known who the client is. Absent: whoever logs in sees to it. */
+  /** Template of the client's mountpoint. The hub fills it in before authentication and again after it. */
   readonly mountpoint?: string
   /** `enable_authn` of the listener. */
   readonly enableAuthn: boolean | 'quick_deny_anonymous'

@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import type { Login } from '../../model/access.ts'
 import { andThen, type MaybePromise } from '../../model/async.ts'
 import { arrivingClient, type ClientInfo } from '../../model/client-info.ts'
-import { renderMountpoint } from '../../model/mountpoint.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { topicLevels } from '../../model/topic.ts'
 import type { Connected, Refused, SessionOptions, Will } from '../broker.ts'
@@ -118,8 +117,6 @@ function wantedClientId(packet: ConnectPacket, options: MqttOptions): string {
 function toLogin(connection: MqttConnection, packet: ConnectPacket, signal: AbortSignal): Login {
   const { enableAuthn, mountpoint } = connection.listener
   const client = toClientInfo(connection, packet)
-  // Authentication sees it already, and may change what it is made of.
-  client.mountpoint = renderMountpoint(mountpoint, client)
   const login: Login = { client, password: packet.password, mountpoint, enableAuthn, signal }
   if (packet.properties !== undefined) login.properties = { ...packet.properties }
   return login

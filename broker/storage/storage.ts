@@ -20,10 +20,10 @@ export interface StoredWill {
 }
 
 /**
- * Everything that outlives a connection goes through here. It is Aedes' persistence
- * contract (its kernel calls `setup`, `streamWill` and `delWill`, its abstract test
- * suite holds for every implementation) with what that contract lacks. Values come
- * back at once where nothing has to be waited for.
+ * What is to outlive the process. So far the hub keeps retained messages here; sessions and
+ * wills it keeps itself. It is Aedes' persistence contract (its kernel calls `setup`, `streamWill`
+ * and `delWill`, its abstract test suite holds for every implementation) with what that
+ * contract lacks. Values come back at once where nothing has to be waited for.
  */
 export interface Storage {
   setup(broker: object): Promise<void>

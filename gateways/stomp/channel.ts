@@ -19,7 +19,7 @@ import { Deliveries } from './deliveries.ts'
 import type { StompDecoder, StompFrame } from './frame.ts'
 import type { StompVersion } from './headers.ts'
 import { agreeHeartbeat, Heartbeat, type HeartbeatAgreement } from './heartbeat.ts'
-import { type LoginSource, loginOf, mountpointOf, negotiateVersion } from './login.ts'
+import { type LoginSource, loginOf, negotiateVersion } from './login.ts'
 import { type MessageWriter, messageOfSend, required, violated } from './message.ts'
 import { farewellText, publishFailure, Replies, refusalText, subscribeFailure } from './replies.ts'
 import type { AckMode, StompSubscription } from './subscriptions.ts'
@@ -169,28 +169,20 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     const session = { cleanStart: true, expiryIntervalMs: 0, receiveMaximum: options.maxUnacked }
     return andThen(context.connect(login, session, this), (outcome) => {
       if (outcome.kind === 'refused') this.#loginFailed(`Login Failed: ${refusalText(outcome.reason)}`)
-      else this.#connected(outcome, version, heartbeat, mountpointOf(source))
+      else this.#connected(outcome, version, heartbeat)
     })
   }
 
-  #connected(
-    { client }: Connected,
-    version: StompVersion,
-    agreed: HeartbeatAgreement,
-    mountpoint: string,
-  ): void {
+  #connected({ client }: Connected, version: StompVersion, agreed: HeartbeatAgreement): void {
     if (!this.#connection.login(client)) return
     const { context, decoder, writer } = this.#parts
-    const { info } = client
-    // Again: authentication may have given attributes.
-    info.mountpoint = context.renderMountpoint(mountpoint, info)
     decoder.version = version
     this.#replies.version = version
     this.#replies.connected([
       ['server', SERVER],
       ['version', version],
       ['heart-beat', `${agreed.sendEveryMs},${agreed.expectEveryMs}`],
-      ['session', info.clientId],
+      ['session', client.info.clientId],
     ])
     const { outbox } = this.#connection.transport
     const deliveries = new Deliveries(client, version, outbox, writer, context.counters)

@@ -55,14 +55,9 @@ export function loginOf(
     cleanStart: true,
     connectedAtMs: context.now(),
   })
-  client.mountpoint = context.renderMountpoint(mountpointOf(source), client)
   const password = given.password === undefined ? undefined : Buffer.from(given.password)
-  return { client, password, enableAuthn: listener.enableAuthn, signal }
-}
-
-/** The template: the listener's, else the gateway's. */
-export function mountpointOf({ listener, options }: LoginSource): string {
-  return listener.mountpoint ?? options.mountpoint
+  const mountpoint = listener.mountpoint ?? options.mountpoint
+  return { client, password, mountpoint, enableAuthn: listener.enableAuthn, signal }
 }
 
 function randomClientId(): string {

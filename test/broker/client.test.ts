@@ -287,3 +287,23 @@ describe('a storage that takes its time', () => {
     expect(back.receiver.texts.toSorted()).toEqual(['r/0=x', 'r/1=x', 'r/2=x'])
   })
 })
+
+test('authentication sees the mountpoint, and what it says of the client is in it before anybody is told of the login', async () => {
+  const seen: string[] = []
+  hub.hooks.add('client.authenticate', 'test', (_, { client }) => {
+    seen.push(client.mountpoint)
+    return {
+      stop: { kind: 'allow', principal: { isSuperuser: false, attributes: new Map([['site', 'north']]) } },
+    }
+  })
+  hub.hooks.add('client.connected', 'test', ({ mountpoint }) => seen.push(mountpoint))
+  const login = {
+    client: clientInfo('c'),
+    password: undefined,
+    mountpoint: '${client_attrs.site}/${clientid}/',
+    enableAuthn: true as const,
+  }
+  const options = { cleanStart: true, expiryIntervalMs: 0, receiveMaximum: 1 }
+  await hub.connect(login, options, new RecordingReceiver())
+  expect(seen).toEqual(['${client_attrs.site}/c/', 'north/c/'])
+})

@@ -11,6 +11,7 @@ import type { MaybePromise } from '../../../model/async.ts'
 import type { ClientInfo } from '../../../model/client-info.ts'
 import type { DisconnectReason } from '../../../model/disconnect-reason.ts'
 import type { Message, QoS } from '../../../model/message.ts'
+import { renderMountpoint } from '../../../model/mountpoint.ts'
 import { ReasonCode } from '../../../model/reason-codes.ts'
 import type { Subscription } from '../../../model/subscription.ts'
 import { isValidFilter, parseShared, topicMatches } from '../../../model/topic.ts'
@@ -35,6 +36,7 @@ export class FakeBroker {
       const older = this.clients.find((one) => one.info.key === login.client.key && !one.isClosed)
       older?.receiver.end('discarded')
       login.client.attributes = this.attributes
+      login.client.mountpoint = renderMountpoint(login.mountpoint ?? '', login.client)
       const client = new FakeClient(this, login.client, options, receiver)
       this.clients.push(client)
       return { kind: 'connected', client, sessionPresent: false, properties: {} }
