@@ -2,10 +2,12 @@
 import type { Static } from 'typebox'
 import { type AuthenticationConfig, authenticatorList } from './authn/config.ts'
 import type { AuthnConfig } from './authn/index.ts'
-import { hubOptions } from './broker/config.ts'
+import { clientLimits, hubOptions, mqttOptions } from './broker/config.ts'
 import type { HubOptions } from './broker/hub.ts'
+import type { MqttOptions } from './broker/mqtt/options.ts'
 import type { MqttListener } from './broker/mqtt/server.ts'
 import type { configSchema } from './config/schema.ts'
+import { mqttInZones } from './config/zones.ts'
 import type { ListenerConfig, ListenerType } from './listeners/config.ts'
 import { safeBind } from './listeners/loopback.ts'
 import { readListener } from './listeners/options.ts'
@@ -24,10 +26,22 @@ interface NamedSection {
 
 export function hubOptionsOf(config: Config): HubOptions {
   const { no_match, deny_action } = config.authorization
-  return hubOptions(config.mqtt, config.broker, config.retainer, config.node, {
+  const options = hubOptions(config.mqtt, config.broker, config.retainer, config.node, {
     noMatch: no_match,
     denyAction: deny_action,
   })
+  const zones = mapped(mqttInZones(config), clientLimits)
+  return zones.size === 0 ? options : { ...options, zones }
+}
+
+/** Options of MQTT connections, of all of them and of those in each zone. */
+export function mqttOptionsOf(config: Config): { options: MqttOptions; zones: Map<string, MqttOptions> } {
+  const zones = mapped(mqttInZones(config), (mqtt, name) => mqttOptions(mqtt, `zones.${name}.mqtt`))
+  return { options: mqttOptions(config.mqtt), zones }
+}
+
+function mapped<A, B>(from: ReadonlyMap<string, A>, to: (value: A, name: string) => B): Map<string, B> {
+  return new Map([...from].map(([name, value]) => [name, to(value, name)]))
 }
 
 export function authnConfigOf(config: Config): AuthnConfig {
@@ -52,16 +66,18 @@ export function authnConfigOf(config: Config): AuthnConfig {
 export function withSafeBinds(config: Config): { config: Config; rebound: string[] } {
   const safe = structuredClone(config)
   const rebound: string[] = []
-  const guard = (sections: NamedSection[], chain: unknown) => {
+  const guard = (sections: NamedSection[], chain: unknown, isGuardedAnyway = false) => {
     for (const { id, section } of sections) {
-      const bind = safeBind(section.bind, isGuarded(config, section, chain))
+      const bind = safeBind(section.bind, isGuardedAnyway || isGuarded(config, section, chain))
       if (bind !== section.bind && section.enable) rebound.push(id)
       section.bind = bind
     }
   }
   guard(sectionsOf(safe.listeners), safe.authentication)
   for (const [name, gateway] of Object.entries(safe.gateway)) {
-    guard(sectionsOf(gateway.listeners, name), gateway.authentication)
+    // Methods of its protocol guard a gateway as well as authenticators do.
+    const hasMethods = (gateway.internal_authn ?? []).length > 0
+    guard(sectionsOf(gateway.listeners, name), gateway.authentication, hasMethods)
   }
   return { config: safe, rebound }
 }
@@ -74,6 +90,38 @@ export function mqttListenersOf(config: Config): MqttListener[] {
       const { enable_authn: enableAuthn, mountpoint = '', zone = 'default' } = section
       return { options: readListener(id, type, section), settings: { enableAuthn, mountpoint, zone } }
     })
+}
+
+/** Where clients come in, as far as it concerns who may. */
+export interface AccessPoint {
+  readonly id: string
+  /** Undefined for MQTT. */
+  readonly gateway: string | undefined
+  readonly enable: boolean
+  readonly enableAuthn: boolean | 'quick_deny_anonymous'
+  readonly mountpoint: string
+  readonly zone: string
+  /** Its clients are not asked for by the chain of all others. */
+  readonly hasOwnChain: boolean
+}
+
+/** Every listener there is, those of gateways after those of MQTT. */
+export function accessPointsOf(config: Config): AccessPoint[] {
+  const mqtt = sectionsOf(config.listeners).map((one) => accessPointOf(one, undefined, ''))
+  const others = Object.entries(config.gateway).flatMap(([name, { listeners, mountpoint }]) =>
+    sectionsOf(listeners, name).map((one) => accessPointOf(one, name, mountpoint)),
+  )
+  return [...mqtt, ...others]
+}
+
+function accessPointOf(
+  { id, section }: NamedSection,
+  gateway: string | undefined,
+  ofGateway: string,
+): AccessPoint {
+  const { enable, enable_authn: enableAuthn, mountpoint = ofGateway, zone = 'default' } = section
+  const hasOwnChain = authenticators(section.authentication).some((one) => one.enable)
+  return { id, gateway, enable, enableAuthn, mountpoint, zone, hasOwnChain }
 }
 
 /** @param chain - the authentication that holds for the listener unless it has one of its own */

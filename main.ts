@@ -3,24 +3,40 @@
  * life of the process: reload on SIGHUP, an orderly stop on SIGTERM and SIGINT.
  */
 import { dirname, resolve } from 'node:path'
-import { authnConfigOf, type Config, hubOptionsOf, mqttListenersOf, withSafeBinds } from './assemble.ts'
+import {
+  authnConfigOf,
+  type Config,
+  hubOptionsOf,
+  mqttListenersOf,
+  mqttOptionsOf,
+  withSafeBinds,
+} from './assemble.ts'
+import { UserTable } from './authn/built-in-table.ts'
 import { Authn } from './authn/index.ts'
+import { RuleTable } from './authz/built-in-table.ts'
 import { Authz } from './authz/index.ts'
-import { mqttOptions } from './broker/config.ts'
+import { parseAcl } from './authz/json-rule.ts'
 import { Hub } from './broker/hub.ts'
+import { Metrics } from './broker/metrics.ts'
 import { MqttServer } from './broker/mqtt/server.ts'
-import { MemoryStorage } from './broker/storage/storage-memory.ts'
+import { createStorage } from './broker/storage/config.ts'
+import type { Storage } from './broker/storage/storage.ts'
 import { loadConfig } from './config/load.ts'
 import { configSchema } from './config/schema.ts'
+import type { ListenerStatus } from './control/client/protocol.ts'
+import { ControlServer } from './control/server.ts'
 import { Features } from './features/features.ts'
 import type { GatewayConfig } from './gateways/config.ts'
 import { createContext } from './gateways/context.ts'
+import { listenerFactory } from './gateways/datagram-listeners.ts'
 import { GatewayHost } from './gateways/host.ts'
 import { gateways } from './gateways/index.ts'
-import { streamListenerFactory } from './gateways/stream-listeners.ts'
 import { HookBus } from './hooks/bus.ts'
+import type { ListenerCounters } from './listeners/connection-limits.ts'
+import { PskFile } from './listeners/dtls/psk-file.ts'
 import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
+import type { Address } from './listeners/transport.ts'
 import { CoarseClock } from './model/coarse-clock.ts'
 import { messageOf } from './model/errors.ts'
 import { packageRoot, packageVersion } from './model/packaged.ts'
@@ -92,8 +108,10 @@ export class Hubbub {
   readonly #authn: Authn
   readonly #authz: Authz
   readonly #features: Features
+  readonly #control: ControlServer
   readonly #clock: CoarseClock
   readonly #listening: ListenerContext = { flushQueue: new FlushQueue() }
+  readonly #psk: PskFile
   readonly #gateways = new Map<string, GatewayHost>()
   #config: Config
   #stopped: Promise<void> | undefined
@@ -103,22 +121,33 @@ export class Hubbub {
     config: Config,
     configDir: string,
     log: Log,
+    storage: Storage,
     authn: Authn,
     authz: Authz,
     clock: CoarseClock,
   ) {
+    // First: it throws for an expression that is none, and then nothing runs yet.
+    const { options, zones } = mqttOptionsOf(config)
+    this.#psk = new PskFile(config.psk_authentication, configDir)
+    if (this.#psk.lookup !== undefined) this.#listening.pskLookup = this.#psk.lookup
     this.#clock = clock
     this.#config = config
     this.#log = log
     this.#authn = authn
     this.#authz = authz
     this.hooks = new HookBus(log)
-    this.hub = new Hub(hubOptionsOf(config), new MemoryStorage(), this.hooks, log)
-    this.mqtt = new MqttServer(this.hub, mqttOptions(config.mqtt), log, this.#listening)
+    this.hub = new Hub(hubOptionsOf(config), storage, this.hooks, log, new Metrics(authz.counters))
+    this.mqtt = new MqttServer(this.hub, options, log, this.#listening, zones)
     authn.attach(this.hooks)
     authz.attach(this.hooks)
     const names = gateways.map(({ name }) => name)
     this.#features = new Features(config, { hub: this.hub, log, configDir, gateways: names })
+    const version = packageVersion(packageRoot(import.meta.dirname))
+    const { bans } = this.#features
+    this.#control = new ControlServer(
+      { hub: this.hub, authn, authz, bans, version, listeners: () => this.#listeners() },
+      { dataDir: resolve(config.node.data_dir), version, log },
+    )
   }
 
   /**
@@ -133,17 +162,25 @@ export class Hubbub {
     prepare?: (broker: Hubbub) => void,
   ): Promise<Hubbub> {
     const dataDir = resolve(config.node.data_dir)
+    const storage = createStorage(config.storage, dataDir, log, configDir)
     const clock = new CoarseClock()
-    const authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir })
+    let authn: Authn | undefined
     try {
-      const authz = await Authz.create(config.authorization, { log, configDir, now: clock.now })
-      const broker = new Hubbub(config, configDir, log, authn, authz, clock)
+      // Before anything that is kept in it: users are.
+      await storage.open(config.node.name)
+      const { durable } = storage
+      const users = durable === undefined ? undefined : await UserTable.load(durable, log)
+      authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir, users, readAcl: parseAcl })
+      const rules = durable === undefined ? undefined : await RuleTable.load(durable, log)
+      const authz = await Authz.create(config.authorization, { log, configDir, now: clock.now, rules })
+      const broker = new Hubbub(config, configDir, log, storage, authn, authz, clock)
       prepare?.(broker)
       await broker.#start()
       return broker
     } catch (error) {
       clock.stop()
-      await authn.close()
+      await authn?.close()
+      await storage.destroy()
       throw error
     }
   }
@@ -172,7 +209,9 @@ export class Hubbub {
     const config = this.#safe(this.#config)
     await this.hub.start()
     try {
+      await this.#features.load()
       await this.#features.update(config)
+      await this.#control.start()
       await this.mqtt.start(mqttListenersOf(config))
       for (const [name, gateway] of Object.entries(config.gateway)) await this.#startGateway(name, gateway)
     } catch (error) {
@@ -196,18 +235,32 @@ export class Hubbub {
     return config
   }
 
+  #listeners(): ListenerStatus[] {
+    const mqtt = this.mqtt.listeners.ids.map((id) => statusOf(id, this.mqtt.listeners.get(id)))
+    const others = [...this.#gateways.values()].flatMap((host) =>
+      host.listenerIds.map((id) => {
+        const listener = host.listener(id)
+        return statusOf(id, { address: () => listener?.address?.(), counters: listener?.counters?.() })
+      }),
+    )
+    return [...mqtt, ...others]
+  }
+
   async #startGateway(name: string, config: GatewayConfig): Promise<void> {
     const module = gateways.find((one) => one.name === name)
     if (module === undefined) return
     const connect = this.hub.connect.bind(this.hub)
     const context = createContext(name, { connect, log: this.#log })
-    const host = new GatewayHost(module, config, context, streamListenerFactory(this.#log, this.#listening))
+    const host = new GatewayHost(module, config, context, listenerFactory(this.#log, this.#listening))
     this.#gateways.set(name, host)
     await host.start()
   }
 
   async #update(wanted: Config): Promise<void> {
     const config = this.#safe(wanted)
+    // Before anything changes: an expression may be none.
+    const mqtt = mqttOptionsOf(config)
+    this.#psk.update(config.psk_authentication)
     this.#config = wanted
     this.#log.setLevel(config.log.level)
     this.#log.reopen()
@@ -215,13 +268,14 @@ export class Hubbub {
     await this.#authz.update(config.authorization)
     await this.#features.update(config)
     this.hub.update(hubOptionsOf(config))
-    await this.mqtt.update(mqttOptions(config.mqtt), mqttListenersOf(config))
+    await this.mqtt.update(mqtt.options, mqttListenersOf(config), mqtt.zones)
     for (const [name, gateway] of Object.entries(config.gateway))
       await this.#gateways.get(name)?.update(gateway)
   }
 
   async #stop(): Promise<void> {
     const deadline = AbortSignal.timeout(this.#config.node.shutdown_timeout)
+    await this.#control.stop()
     await this.mqtt.stop()
     await Promise.all([
       this.hub.stop(),
@@ -232,5 +286,20 @@ export class Hubbub {
     await this.#authn.close()
     await this.#authz.close()
     this.#clock.stop()
+  }
+}
+
+interface Listening {
+  address(): Address | undefined
+  readonly counters: Readonly<ListenerCounters> | undefined
+}
+
+function statusOf(id: string, listener: Listening | undefined): ListenerStatus {
+  const address = listener?.address()
+  const host = address?.host.includes(':') ? `[${address.host}]` : address?.host
+  return {
+    id,
+    address: address === undefined ? undefined : `${host}:${address.port}`,
+    connections: listener?.counters?.current,
   }
 }

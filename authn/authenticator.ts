@@ -1,8 +1,10 @@
 /** What an authenticator promises, and how one is declared so that config and chains can build it. */
 import type { TSchema } from 'typebox'
-import type { Login, Verdict } from '../model/access.ts'
+import type { ConnectorCounters, ConnectorStatus } from '../connectors/connector.ts'
+import type { Login, Rule, Verdict } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { Logger } from '../model/log.ts'
+import type { UserTable } from './built-in-table.ts'
 import type { WorkGate } from './work-gate.ts'
 
 /** One mechanism on one backend. */
@@ -12,11 +14,17 @@ export interface Authenticator {
   /**
    * Decides one login. Throws or rejects only when the backend itself failed; what that
    * means for the client is the chain's business. A password authenticator ignores
-   * logins with an `authMethod` and logins without a password.
+   * logins with an `authMethod` and logins without a password. A mechanism of enhanced authentication
+   * ignores other methods than its own, and may answer with a challenge; a client whose method is its own
+   * should get a yes or a no, as one that all ignore is told that its method is bad.
    * @param signal - aborts when the client has gone or the authenticator's time is over
    * @throws BrokerError BACKEND_FAILED, BACKEND_TIMEOUT
    */
   authenticate(login: Login, signal: AbortSignal): MaybePromise<Verdict>
+  /** Whether its backend is there; undefined where there is none. */
+  readonly status?: ConnectorStatus | undefined
+  /** What was asked of its backend, and how long that took. */
+  readonly calls?: Readonly<ConnectorCounters> | undefined
   /** Lets go of connections, watchers and timers. Safe to call twice. */
   close(): MaybePromise<void>
 }
@@ -30,8 +38,19 @@ export interface AuthenticatorContext {
   readonly configDir: string
   /** `mqtt:global`, `stomp:global`, `tcp:default`, ... */
   readonly chain: string
+  /** Users in the broker's storage; undefined where it forgets with the process. */
+  readonly users?: UserTable | undefined
   /** Slow password hashes go through it. */
   readonly hashing: WorkGate
+  /** Key sets of tokens by their URL, as they were fetched last: a reload while the URL is away must not lose them. */
+  readonly keySets?: Map<string, string> | undefined
+  /**
+   * Reads the rules that came with an answer (authz.md 3). Undefined: nobody is let in with rules of its own.
+   * @throws BrokerError for rules that cannot be read
+   */
+  readonly readAcl?: ((value: unknown) => readonly Rule[]) | undefined
+  /** Unix time in milliseconds; the system's if left out. */
+  readonly now?: (() => number) | undefined
 }
 
 /** Fields every authenticator has in the config. */
@@ -41,6 +60,8 @@ export interface AuthenticatorBase {
   enable: boolean
   /** Milliseconds; what takes longer counts as failed. */
   timeout: number
+  /** Expression about the login; '' and undefined: the authenticator is always asked. */
+  precondition?: string
 }
 
 export interface AuthenticatorModule {

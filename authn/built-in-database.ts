@@ -1,4 +1,4 @@
-/** `password_based:built_in_database`: users the broker keeps itself, in a file per chain. */
+/** `password_based:built_in_database`: users the broker keeps itself, in its storage, or without one in a file per chain. */
 import { join, resolve } from 'node:path'
 import Type from 'typebox'
 import type { Login, Verdict } from '../model/access.ts'
@@ -13,7 +13,8 @@ import {
   defineAuthenticator,
 } from './authenticator.ts'
 import { readUsersFile, type UserFileType } from './bootstrap.ts'
-import { BuiltInStore, type StoredUser } from './built-in-store.ts'
+import { BuiltInStore, type StoredUser, type UserStore } from './built-in-store.ts'
+import { takeOverFile } from './built-in-table.ts'
 import { BuiltInUsers } from './built-in-users.ts'
 import {
   authenticatorFields,
@@ -73,20 +74,20 @@ export class BuiltInDatabase implements Authenticator {
   readonly id = authenticatorId({ mechanism: MECHANISM, backend: BACKEND })
   /** For CLI and API. */
   readonly users: BuiltInUsers
-  readonly #store: BuiltInStore
+  readonly #store: UserStore
   readonly #hasher: PasswordHasher
   readonly #userIdType: 'username' | 'clientid'
 
-  private constructor(store: BuiltInStore, hasher: PasswordHasher, userIdType: 'username' | 'clientid') {
+  private constructor(store: UserStore, hasher: PasswordHasher, userIdType: 'username' | 'clientid') {
     this.#store = store
     this.#hasher = hasher
     this.#userIdType = userIdType
-    this.users = new BuiltInUsers(store, hasher)
+    this.users = new BuiltInUsers(store, hasher, userIdType)
   }
 
   /**
-   * @param options.watch - false for a program that reads or changes users and ends; default true
-   * @throws BrokerError CONFIG_INVALID for unusable files, with their names
+   * @param options.watch - false for a program that reads or changes users and ends; default true. Of files only
+   * @throws BrokerError CONFIG_INVALID for unusable files, with their names; STORAGE_FAILED
    */
   static async open(
     config: BuiltInDatabaseConfig,
@@ -94,7 +95,7 @@ export class BuiltInDatabase implements Authenticator {
     options: { watch?: boolean } = {},
   ): Promise<BuiltInDatabase> {
     const hasher = await PasswordHasher.create(hashAlgorithm(config.password_hash_algorithm), context.hashing)
-    const store = await BuiltInStore.open(usersFile(context.dataDir, context.chain), context.log, options)
+    const store = await openStore(context, options)
     const database = new BuiltInDatabase(store, hasher, config.user_id_type)
     try {
       if (config.bootstrap_file !== undefined) await database.#bootstrap(config, context)
@@ -127,6 +128,15 @@ export class BuiltInDatabase implements Authenticator {
     const { success, skipped } = await this.users.import(users, { override: false })
     log.info({ file: path, added: success, skipped }, 'users of the bootstrap file are there')
   }
+}
+
+async function openStore(context: AuthenticatorContext, options: { watch?: boolean }): Promise<UserStore> {
+  const { users, chain, dataDir, log } = context
+  const file = usersFile(dataDir, chain)
+  if (users === undefined) return BuiltInStore.open(file, log, options)
+  const store = users.chain(chain)
+  await takeOverFile(file, store, log)
+  return store
 }
 
 /** `data/authn/tcp.default.json`: chain names hold no dots, and file names on every system no colons. */

@@ -12,6 +12,27 @@ export interface StoredUser {
   readonly isSuperuser: boolean
 }
 
+/** Users while they are changed, by user id. */
+export type UserChanges = Pick<Map<string, StoredUser>, 'get' | 'has' | 'delete'> & {
+  set(userId: string, user: StoredUser): unknown
+}
+
+/** Where the users of one chain are: see also built-in-table.ts. */
+export interface UserStore {
+  readonly size: number
+  get(userId: string): StoredUser | undefined
+  /** In order of adding. */
+  all(): IterableIterator<StoredUser>
+  /**
+   * Changes the users: `apply` gets the latest ones. If it throws, this change is dropped and rejects with the
+   * same error.
+   * @returns what `apply` returned, once it is safe
+   * @throws BrokerError STORAGE_FAILED, BACKEND_TIMEOUT
+   */
+  change<R>(apply: (users: UserChanges) => R): Promise<R>
+  close(): void
+}
+
 type Users = Map<string, StoredUser>
 
 interface Change {
@@ -29,7 +50,7 @@ const POLL_MS = 2000 // only where the system cannot watch directories
  * A file changed by another process is read again; one that cannot be read leaves the
  * users as they were and says so.
  */
-export class BuiltInStore {
+export class BuiltInStore implements UserStore {
   readonly path: string
   readonly #log: Logger
   #users: ReadonlyMap<string, StoredUser> = new Map()
@@ -82,7 +103,7 @@ export class BuiltInStore {
    * If it throws, this change is dropped and rejects with the same error.
    * @returns what `apply` returned, once it is on the disk
    */
-  change<R>(apply: (users: Users) => R): Promise<R> {
+  change<R>(apply: (users: UserChanges) => R): Promise<R> {
     return new Promise((resolve, reject) => {
       let result: R
       this.#changes.push({
@@ -178,6 +199,15 @@ export class BuiltInStore {
       })
     }, DEBOUNCE_MS).unref()
   }
+}
+
+/**
+ * The users of a file as they are now, undefined if there is none.
+ * @throws BrokerError CONFIG_INVALID, naming the file
+ */
+export async function readStoredUsers(path: string): Promise<ReadonlyMap<string, StoredUser> | undefined> {
+  const snapshot = await readSnapshot(path)
+  return snapshot === undefined ? undefined : parseUsersFile(snapshot.text, path)
 }
 
 function applied(change: Change, users: Users): boolean {

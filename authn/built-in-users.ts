@@ -1,8 +1,11 @@
 import { isPromise } from '../model/async.ts'
 import { BrokerError } from '../model/errors.ts'
 import type { ImportedUser } from './bootstrap.ts'
-import type { BuiltInStore, StoredUser } from './built-in-store.ts'
+import type { StoredUser, UserStore } from './built-in-store.ts'
 import type { PasswordHasher, StoredPassword } from './password-hash.ts'
+
+/** What makes of a password what is kept of it. */
+export type UserHasher = Pick<PasswordHasher, 'hash' | 'problemWith'>
 
 export interface UserView {
   readonly userId: string
@@ -23,10 +26,21 @@ const IMPORT_BATCH = 256 // users whose passwords are hashed before the next one
 
 /** The users of one chain as CLI and API see them: passwords go in and never come out. */
 export class BuiltInUsers {
-  readonly #store: BuiltInStore
-  readonly #hasher: PasswordHasher
+  /** What a user id is compared with at login. */
+  readonly idType: 'username' | 'clientid'
+  readonly #store: UserStore
+  readonly #hasher: UserHasher
+  readonly #idOf: (userId: string) => string
 
-  constructor(store: BuiltInStore, hasher: PasswordHasher) {
+  /** @param idOf - the form in which ids are kept; may throw BrokerError CONFIG_INVALID */
+  constructor(
+    store: UserStore,
+    hasher: UserHasher,
+    idType: 'username' | 'clientid',
+    idOf: (userId: string) => string = (userId) => userId,
+  ) {
+    this.#idOf = idOf
+    this.idType = idType
     this.#store = store
     this.#hasher = hasher
   }
@@ -37,7 +51,7 @@ export class BuiltInUsers {
   }
 
   get(userId: string): UserView | undefined {
-    const user = this.#store.get(userId)
+    const user = this.#store.get(this.#idOf(userId))
     return user === undefined ? undefined : viewOf(user)
   }
 
@@ -51,7 +65,11 @@ export class BuiltInUsers {
     isSuperuser?: boolean
   }): Promise<UserView | undefined> {
     if (user.userId === '') throw new BrokerError('CONFIG_INVALID', 'a user needs an id')
-    const added = storedUser(user.userId, user.isSuperuser ?? false, await this.#hasher.hash(user.password))
+    const added = storedUser(
+      this.#idOf(user.userId),
+      user.isSuperuser ?? false,
+      await this.#hasher.hash(user.password),
+    )
     return this.#store.change((users) => {
       if (users.has(added.userId)) return undefined
       users.set(added.userId, added)
@@ -61,9 +79,10 @@ export class BuiltInUsers {
 
   /** Changes what is given. @returns undefined if there is no such user */
   async update(
-    userId: string,
+    id: string,
     changes: { password?: string; isSuperuser?: boolean },
   ): Promise<UserView | undefined> {
+    const userId = this.#idOf(id)
     const password = changes.password === undefined ? undefined : await this.#hasher.hash(changes.password)
     return this.#store.change((users) => {
       const user = users.get(userId)
@@ -77,7 +96,7 @@ export class BuiltInUsers {
 
   /** @returns whether there was one */
   delete(userId: string): Promise<boolean> {
-    return this.#store.change((users) => users.delete(userId))
+    return this.#store.change((users) => users.delete(this.#idOf(userId)))
   }
 
   /**
@@ -88,7 +107,7 @@ export class BuiltInUsers {
   async import(imported: readonly ImportedUser[], options: { override: boolean }): Promise<ImportCounts> {
     const wanted = options.override
       ? imported
-      : imported.filter(({ userId }) => this.#store.get(userId) === undefined)
+      : imported.filter(({ userId }) => this.#store.get(this.#idOf(userId)) === undefined)
     const users = await this.#hashAll(wanted)
     const counts = {
       total: imported.length,
@@ -119,7 +138,8 @@ export class BuiltInUsers {
     return users
   }
 
-  async #stored({ userId, isSuperuser, secret, where }: ImportedUser): Promise<StoredUser> {
+  async #stored({ userId: id, isSuperuser, secret, where }: ImportedUser): Promise<StoredUser> {
+    const userId = this.#idOf(id)
     if (secret.kind === 'hash') {
       const problem = this.#hasher.problemWith(secret.hash)
       if (problem !== undefined) throw new BrokerError('CONFIG_INVALID', `${where}: password_hash ${problem}`)

@@ -1,8 +1,10 @@
-import type { Login, Verdict } from '../model/access.ts'
+import type { Exchange, Login, Verdict } from '../model/access.ts'
 import { isPromise, type MaybePromise, withDeadline } from '../model/async.ts'
 import { faultOf, messageOf } from '../model/errors.ts'
+import type { Expression } from '../model/expression.ts'
 import type { Logger } from '../model/log.ts'
 import type { Authenticator } from './authenticator.ts'
+import { isTrueFor } from './precondition.ts'
 
 export interface AuthenticatorCounters {
   total: number
@@ -12,11 +14,16 @@ export interface AuthenticatorCounters {
   nomatch: number
 }
 
-/** One authenticator in its place in a chain. */
-export interface Link {
+export interface ChainPart {
   readonly authenticator: Authenticator
   /** What takes longer counts as failed. */
   readonly timeoutMs: number
+  /** Where it does not give `true`, the authenticator is not asked. */
+  readonly precondition?: Expression | undefined
+}
+
+/** One authenticator in its place in a chain. */
+export interface Link extends ChainPart {
   readonly counters: AuthenticatorCounters
   /** The last attempt failed: said once, until it works again. */
   isFailing: boolean
@@ -24,21 +31,23 @@ export interface Link {
 
 const IGNORE: Verdict = { kind: 'ignore' }
 
+/** A login, or the answer to a challenge. */
+type Question = (signal: AbortSignal) => MaybePromise<Verdict>
+
 /** Authenticators in order: the first definitive answer ends the chain. */
 export class AuthnChain {
   readonly name: string
   readonly links: readonly Link[]
   readonly #log: Logger
+  /** Logins, and answers to challenges, that are being decided. */
+  #pending = 0
+  /** Called when there are none any more. */
+  #onIdle: (() => void) | undefined
 
-  constructor(
-    name: string,
-    authenticators: readonly { authenticator: Authenticator; timeoutMs: number }[],
-    log: Logger,
-  ) {
+  constructor(name: string, authenticators: readonly ChainPart[], log: Logger) {
     this.name = name
-    this.links = authenticators.map(({ authenticator, timeoutMs }) => ({
-      authenticator,
-      timeoutMs,
+    this.links = authenticators.map((part) => ({
+      ...part,
       counters: { total: 0, success: 0, failed: 0, nomatch: 0 },
       isFailing: false,
     }))
@@ -50,20 +59,62 @@ export class AuthnChain {
    * @returns `ignore` if nobody had an opinion, which the caller takes for a no
    */
   authenticate(login: Login): MaybePromise<Verdict> {
-    return this.#askFrom(0, login)
+    return this.#counted(this.#askFrom(0, login))
+  }
+
+  /** Nobody waits for an answer. */
+  get isIdle(): boolean {
+    return this.#pending === 0
+  }
+
+  /** Does not close before `work` has ended, which asks the authenticators past this chain: see explain.ts. */
+  async hold<T>(work: Promise<T>): Promise<T> {
+    this.#pending++
+    try {
+      return await work
+    } finally {
+      if (--this.#pending === 0) this.#onIdle?.()
+    }
+  }
+
+  /** Closes once the logins under way have their answers, which takes no longer than its authenticators may. */
+  async retire(): Promise<void> {
+    if (!this.isIdle) await new Promise<void>((resolve) => (this.#onIdle = resolve))
+    await this.close()
   }
 
   async close(): Promise<void> {
     await Promise.allSettled(this.links.map(async ({ authenticator }) => authenticator.close()))
   }
 
+  #counted(verdict: MaybePromise<Verdict>): MaybePromise<Verdict> {
+    if (!isPromise(verdict)) return verdict
+    this.#pending++
+    return verdict.finally(() => {
+      if (--this.#pending === 0) this.#onIdle?.()
+    })
+  }
+
   #askFrom(start: number, login: Login): MaybePromise<Verdict> {
     for (let i = start; i < this.links.length; i++) {
-      const verdict = this.#ask(this.links[i] as Link, login)
+      const link = this.links[i] as Link
+      link.counters.total++
+      if (!this.#isFor(link, login)) {
+        link.counters.nomatch++
+        continue
+      }
+      const verdict = this.#ask(link, login.signal, (signal) =>
+        link.authenticator.authenticate(login, signal),
+      )
       if (isPromise(verdict)) return this.#goOn(verdict, i, login)
       if (verdict.kind !== 'ignore') return verdict
     }
     return IGNORE
+  }
+
+  /** An expression that fails does not give true. */
+  #isFor({ precondition }: Link, login: Login): boolean {
+    return precondition === undefined || isTrueFor(precondition, login, this.#log) === true
   }
 
   async #goOn(pending: Promise<Verdict>, index: number, login: Login): Promise<Verdict> {
@@ -71,22 +122,21 @@ export class AuthnChain {
     return verdict.kind === 'ignore' ? this.#askFrom(index + 1, login) : verdict
   }
 
-  #ask(link: Link, login: Login): MaybePromise<Verdict> {
-    link.counters.total++
+  /** @param leaving - aborts when the client has gone */
+  #ask(link: Link, leaving: AbortSignal | undefined, question: Question): MaybePromise<Verdict> {
     const deadline = new AbortController()
-    const signal =
-      login.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, login.signal])
+    const signal = leaving === undefined ? deadline.signal : AbortSignal.any([deadline.signal, leaving])
     try {
-      const verdict = link.authenticator.authenticate(login, signal)
-      return isPromise(verdict) ? this.#wait(link, login, verdict, deadline) : this.#answered(link, verdict)
+      const verdict = question(signal)
+      return isPromise(verdict) ? this.#wait(link, leaving, verdict, deadline) : this.#answered(link, verdict)
     } catch (error) {
-      return this.#failed(link, login, error)
+      return this.#failed(link, leaving, error)
     }
   }
 
   async #wait(
     link: Link,
-    login: Login,
+    leaving: AbortSignal | undefined,
     pending: Promise<Verdict>,
     deadline: AbortController,
   ): Promise<Verdict> {
@@ -94,7 +144,7 @@ export class AuthnChain {
       const { id } = link.authenticator
       return this.#answered(link, await withDeadline(pending, link.timeoutMs, id, () => deadline.abort()))
     } catch (error) {
-      return this.#failed(link, login, error)
+      return this.#failed(link, leaving, error)
     }
   }
 
@@ -103,16 +153,25 @@ export class AuthnChain {
       link.isFailing = false
       this.#log.info({ authenticator: link.authenticator.id }, 'authenticator works again')
     }
+    if (verdict.kind === 'continue') return { ...verdict, exchange: this.#guard(link, verdict.exchange) }
     if (verdict.kind === 'allow') link.counters.success++
     else if (verdict.kind === 'deny') link.counters.failed++
     else link.counters.nomatch++
     return verdict
   }
 
-  #failed(link: Link, login: Login, error: unknown): Verdict {
+  /** What holds for the first question holds for the answers to challenges: deadline, counters, and no failure is a yes. */
+  #guard(link: Link, exchange: Exchange): Exchange {
+    return {
+      next: (data, leaving) =>
+        this.#counted(this.#ask(link, leaving, (signal) => exchange.next(data, signal))),
+    }
+  }
+
+  #failed(link: Link, leaving: AbortSignal | undefined, error: unknown): Verdict {
     link.counters.nomatch++
     // A client that left is not the backend's failure.
-    if (login.signal?.aborted === true || link.isFailing) return IGNORE
+    if (leaving?.aborted === true || link.isFailing) return IGNORE
     link.isFailing = true
     const fields = { authenticator: link.authenticator.id }
     const text = `authenticator failed, its answers count as none until it works: ${messageOf(error)}`

@@ -10,14 +10,28 @@ const Word = <T extends string>(
 ): TUnsafe<T> => Type.Unsafe<T>({ type: 'string', enum: [...words], ...options })
 
 /** `mechanism` and `backend` of one authenticator, and what every authenticator has. */
-export const authenticatorFields = (mechanism: string, backend: string) => ({
-  mechanism: Type.Literal(mechanism, { description: 'How clients prove who they are' }),
+export const authenticatorFields = (mechanism: string, backend: string, timeout = '5s') => ({
+  ...mechanismFields(mechanism, timeout),
   backend: Type.Literal(backend, { description: 'Where the users are' }),
+})
+
+/** The same for a mechanism that has no backend. */
+export const mechanismFields = (mechanism: string, timeout = '5s') => ({
+  mechanism: Type.Literal(mechanism, { description: 'How clients prove who they are' }),
   enable: Type.Boolean({ default: true, description: 'Switched off, the authenticator is skipped' }),
-  timeout: Duration('5s', {
+  timeout: Duration(timeout, {
     description: 'An answer that takes longer counts as none, and the next authenticator is asked',
   }),
+  precondition: Type.String({
+    default: '',
+    description:
+      "Expression about the client, such as str_eq(listener, 'tcp:default'): where it does not give true, the next authenticator is asked. Empty: always true",
+  }),
 })
+
+/** The same where the options of a connection say how long one question may take: then `timeout` is only the last resort. */
+export const remoteFields = (mechanism: string, backend: string) =>
+  authenticatorFields(mechanism, backend, '30s')
 
 /** As written in the config; `hashAlgorithm` reads it. */
 export type HashAlgorithmConfig =

@@ -23,6 +23,12 @@ export interface StoredPassword {
   readonly salt: string
 }
 
+/** As found in somebody's table. */
+export interface PasswordRecord {
+  readonly hash: string
+  readonly salt: string | Uint8Array
+}
+
 const DIGEST_BYTES = { md5: 16, sha: 20, sha256: 32, sha512: 64 } as const
 
 /** Where `dk_length` may be left out. */
@@ -91,8 +97,8 @@ export class PasswordHasher {
     }
   }
 
-  /** False for a hash of another form, too. */
-  verify(password: Uint8Array, stored: StoredPassword, signal?: AbortSignal): MaybePromise<boolean> {
+  /** False for a hash of another form, too. A salt may also be given as bytes. */
+  verify(password: Uint8Array, stored: PasswordRecord, signal?: AbortSignal): MaybePromise<boolean> {
     const algorithm = this.#algorithm
     switch (algorithm.name) {
       case 'bcrypt':
@@ -135,7 +141,11 @@ export class PasswordHasher {
 
 type Pbkdf2 = Extract<HashAlgorithm, { name: 'pbkdf2' }>
 
-async function deriveHex(algorithm: Pbkdf2, password: Uint8Array, salt: string): Promise<string> {
+async function deriveHex(
+  algorithm: Pbkdf2,
+  password: Uint8Array,
+  salt: string | Uint8Array,
+): Promise<string> {
   const key = await derive(
     password,
     salt,
@@ -170,8 +180,8 @@ function digest(name: keyof typeof DIGEST_BYTES, bytes: Uint8Array): string {
   return createHash(digestName(name)).update(bytes).digest('hex')
 }
 
-function salted(position: SaltPosition, password: Uint8Array, salt: string): Uint8Array {
-  if (position === 'disable' || salt === '') return password
+function salted(position: SaltPosition, password: Uint8Array, salt: string | Uint8Array): Uint8Array {
+  if (position === 'disable' || salt.length === 0) return password
   const bytes = Buffer.from(salt)
   return Buffer.concat(position === 'prefix' ? [bytes, password] : [password, bytes])
 }

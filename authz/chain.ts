@@ -1,3 +1,4 @@
+import { AuthorizationCounts } from '../broker/metrics.ts'
 import type { FoldResult } from '../hooks/bus.ts'
 import type { Authorization } from '../hooks/hookpoints.ts'
 import type { Action, Permission, Rule } from '../model/access.ts'
@@ -16,19 +17,8 @@ export interface ChainOptions {
   noMatch: Permission
   /** When a source failed and no other decided: true = `noMatch`, false = deny. */
   ignoreBackendFailures: boolean
-}
-
-/** EMQX's `authorization.*`, by their meaning here. */
-export interface AuthzCounters {
-  total: number
-  allow: number
-  deny: number
-  superuser: number
-  matchedAllow: number
-  matchedDeny: number
-  nomatch: number
-  cacheHit: number
-  cacheMiss: number
+  /** Rules are about topics with the client's mountpoint before them; false: as the client writes them. */
+  includeMountpoint?: boolean
 }
 
 export interface SourceCounters {
@@ -46,9 +36,15 @@ export interface SourceLink {
   readonly counters: SourceCounters
   readonly allow: Result
   readonly deny: Result
-  /** The last attempt failed: said once, until it works again. */
+  /** The last attempt failed. */
   isFailing: boolean
+  /** Said that it fails, and not yet that it works again. */
+  isSaid: boolean
+  /** When that was said last, by a clock of milliseconds that nobody sets. */
+  saidAtMs: number
 }
+
+const SAY_AGAIN_MS = 60_000
 
 const SUPERUSER: Result = { stop: { result: 'allow', from: 'superuser' } }
 const CACHED_ALLOW: Result = { stop: { result: 'allow', from: 'cache' } }
@@ -61,39 +57,39 @@ const FAILED: Result = { ok: { result: 'deny', from: 'source_failed' } }
 /** Superusers, the cache, the rules that came with the login, then the sources in order. */
 export class AuthzChain {
   readonly links: readonly SourceLink[]
-  readonly counters: AuthzCounters = {
-    total: 0,
-    allow: 0,
-    deny: 0,
-    superuser: 0,
-    matchedAllow: 0,
-    matchedDeny: 0,
-    nomatch: 0,
-    cacheHit: 0,
-    cacheMiss: 0,
-  }
+  readonly counters: AuthorizationCounts
   readonly #options: ChainOptions
   readonly #cache: AuthzCache | undefined
   readonly #now: () => number
   readonly #log: Logger
   readonly #noMatch: Result
+  /** Decisions that wait for a source. */
+  #pending = 0
+  #whenIdle: (() => void) | undefined
   /** Rules of logins, compiled once. */
   readonly #acls = new WeakMap<readonly Rule[], CompiledRule[]>()
 
-  /** @param now - Unix time in milliseconds */
+  /**
+   * @param now - Unix time in milliseconds
+   * @param counters - where it counts on
+   */
   constructor(
     sources: readonly Source[],
     options: ChainOptions,
     cache: AuthzCache | undefined,
     now: () => number,
     log: Logger,
+    counters: AuthorizationCounts = new AuthorizationCounts(),
   ) {
+    this.counters = counters
     this.links = sources.map((source) => ({
       source,
       counters: { total: 0, allow: 0, deny: 0, nomatch: 0, ignore: 0 },
       allow: { stop: { result: 'allow', from: source.type } },
       deny: { stop: { result: 'deny', from: source.type } },
       isFailing: false,
+      isSaid: false,
+      saidAtMs: Number.NEGATIVE_INFINITY,
     }))
     this.#options = options
     this.#cache = cache
@@ -131,14 +127,40 @@ export class AuthzChain {
       }
       this.counters.cacheMiss++
     }
-    const said = this.#askAcl(client, action, checkedTopic(action, topic))
+    const said = this.#askAcl(client, action, this.#topicOf(client, action, topic))
     if (said === undefined) return this.#askFrom(0, false, value, client, action, topic)
     this.#remember(client, action, topic, said)
     return this.#matched(said, said === 'allow' ? ACL_ALLOW : ACL_DENY)
   }
 
+  /** Nothing is being decided. */
+  get isIdle(): boolean {
+    return this.#pending === 0
+  }
+
+  /** Does not close before `work` has ended, which asks the sources past this chain: see explain.ts. */
+  async hold<T>(work: Promise<T>): Promise<T> {
+    this.#pending++
+    try {
+      return await work
+    } finally {
+      if (--this.#pending === 0) this.#whenIdle?.()
+    }
+  }
+
+  /** Closes once what is being decided is decided: nobody is to be asked any more. */
+  async retire(): Promise<void> {
+    if (!this.isIdle) await new Promise<void>((resolve) => (this.#whenIdle = resolve))
+    await this.close()
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled(this.links.map(async ({ source }) => source.close()))
+  }
+
+  #topicOf(client: ClientInfo, action: Action, topic: string): string {
+    const checked = checkedTopic(action, topic)
+    return this.#options.includeMountpoint === true ? client.mountpoint + checked : checked
   }
 
   #askAcl(client: ClientInfo, action: Action, topic: string): Permission | undefined {
@@ -158,7 +180,7 @@ export class AuthzChain {
     action: Action,
     topic: string,
   ): MaybePromise<Result> {
-    const checked = checkedTopic(action, topic)
+    const checked = this.#topicOf(client, action, topic)
     let hasFailed = failed
     for (let i = start; i < this.links.length; i++) {
       const link = this.links[i] as SourceLink
@@ -184,12 +206,17 @@ export class AuthzChain {
   ): Promise<Result> {
     const link = this.links[index] as SourceLink
     let hasFailed = failed
+    this.#pending++
     try {
-      const answer = this.#answered(link, await pending)
+      const answer = await pending
+      this.#answered(link, answer)
       if (answer !== 'ignore') return this.#decided(link, answer, hasFailed, client, action, topic)
     } catch (error) {
       this.#failed(link, error)
       hasFailed = true
+    } finally {
+      // Later than the next source is asked, which counts again.
+      if (--this.#pending === 0) queueMicrotask(() => this.isIdle && this.#whenIdle?.())
     }
     return this.#askFrom(index + 1, hasFailed, value, client, action, topic)
   }
@@ -211,18 +238,23 @@ export class AuthzChain {
   }
 
   #answered(link: SourceLink, answer: SourceAnswer): SourceAnswer {
-    if (link.isFailing) {
-      link.isFailing = false
+    link.isFailing = false
+    if (link.isSaid) {
+      link.isSaid = false
       this.#log.info({ source: link.source.type }, 'authorization source works again')
     }
     link.counters[answer === 'ignore' ? 'nomatch' : answer]++
     return answer
   }
 
+  /** Said once until it works again, and once a minute: it may be what it knows of one client only. */
   #failed(link: SourceLink, error: unknown): void {
     link.counters.ignore++
-    if (link.isFailing) return
+    const nowMs = performance.now()
+    if (link.isFailing || nowMs - link.saidAtMs < SAY_AGAIN_MS) return
     link.isFailing = true
+    link.isSaid = true
+    link.saidAtMs = nowMs
     const fields = { source: link.source.type }
     const text = `authorization source failed and is passed over until it works: ${messageOf(error)}`
     if (faultOf(error) !== 'bug') this.#log.warn(fields, text)

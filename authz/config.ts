@@ -24,6 +24,10 @@ export const authorization = Strict(
       description:
         'When a source has failed and no other decided: do as if it had no rule, instead of denying',
     }),
+    include_mountpoint: Type.Boolean({
+      default: false,
+      description: "Rules are about topics with the client's mountpoint before them",
+    }),
     cache: Strict(
       {
         enable: Type.Boolean({ default: true, description: 'Remember for each client what it may publish' }),

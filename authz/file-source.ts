@@ -8,6 +8,7 @@ import { BrokerError, messageOf } from '../model/errors.ts'
 import { Strict } from '../model/schema.ts'
 import { parseAclFile } from './acl-file.ts'
 import { DEFAULT_RULES } from './default-rules.ts'
+import { sourceFields } from './fields.ts'
 import { type CompiledRule, compileRules, firstMatch } from './rule.ts'
 import {
   defineSource,
@@ -26,8 +27,7 @@ export interface FileSourceConfig extends SourceBase {
 
 const schema = Strict(
   {
-    type: Type.Literal('file'),
-    enable: Type.Boolean({ default: true, description: 'Switched off, the source is skipped' }),
+    ...sourceFields('file'),
     path: Type.Optional(
       Type.String({
         minLength: 1,

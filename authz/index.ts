@@ -1,4 +1,5 @@
 /** Authorization: builds the chain from the config and answers `client.authorize`. */
+import { AuthorizationCounts } from '../broker/metrics.ts'
 import type { FoldResult, HookBus } from '../hooks/bus.ts'
 import type { Authorization } from '../hooks/hookpoints.ts'
 import type { Action } from '../model/access.ts'
@@ -7,10 +8,14 @@ import type { ClientInfo } from '../model/client-info.ts'
 import { BrokerError } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import { isValidFilter } from '../model/topic.ts'
+import { BUILT_IN, type BuiltInConfig, DEFAULT_MAX_RULES } from './built-in-database.ts'
+import { BuiltInRules } from './built-in-rules.ts'
+import { RuleTable } from './built-in-table.ts'
 import { AuthzCache } from './cache.ts'
 import { AuthzChain } from './chain.ts'
 import type { AuthorizationConfig } from './config.ts'
 import { sourceModules } from './modules.ts'
+import { ConditionalSource, preconditionOf } from './precondition.ts'
 import type { Source, SourceBase } from './source.ts'
 
 export { checkedTopic } from './checked-topic.ts'
@@ -22,16 +27,24 @@ export interface AuthzSurroundings {
   readonly configDir: string
   /** Unix time in milliseconds. */
   readonly now: () => number
+  /** Rules in the broker's storage; undefined: they are forgotten with this object. */
+  readonly rules?: RuleTable | undefined
 }
 
 export class Authz {
-  readonly #surroundings: AuthzSurroundings
+  /** Of all that was decided since the start, whatever the config was. */
+  readonly counters = new AuthorizationCounts()
+  /** Rules of the built-in database, whether it is asked or not. */
+  readonly rules: BuiltInRules
+  readonly #surroundings: AuthzSurroundings & { readonly rules: RuleTable }
+  /** Replaced ones that still decide something. */
+  readonly #retiring = new Set<AuthzChain>()
   #config: AuthorizationConfig
   #chain: AuthzChain
   #cache: AuthzCache | undefined
 
   private constructor(
-    surroundings: AuthzSurroundings,
+    surroundings: AuthzSurroundings & { readonly rules: RuleTable },
     config: AuthorizationConfig,
     sources: readonly Source[],
   ) {
@@ -39,10 +52,15 @@ export class Authz {
     this.#config = config
     this.#cache = cacheOf(config, surroundings)
     this.#chain = this.#chainOf(sources)
+    this.rules = new BuiltInRules(surroundings.rules, {
+      maxRules: () => maxRulesOf(this.#config),
+      onChange: () => this.#cache?.clear(),
+    })
   }
 
   /** @throws BrokerError CONFIG_INVALID, leaving nothing open */
-  static async create(config: AuthorizationConfig, surroundings: AuthzSurroundings): Promise<Authz> {
+  static async create(config: AuthorizationConfig, given: AuthzSurroundings): Promise<Authz> {
+    const surroundings = { ...given, rules: given.rules ?? new RuleTable() }
     return new Authz(surroundings, config, await buildSources(config, surroundings))
   }
 
@@ -68,6 +86,8 @@ export class Authz {
 
   attach(bus: HookBus): void {
     bus.put('client.authorize', 'authz', this.authorize, { priority: AUTHZ_PRIORITY })
+    // Who authenticates again may do something else from now on.
+    bus.put('client.check_authn_complete', 'authz', (client) => this.#cache?.forget(client))
   }
 
   /** The function for `client.authorize`. */
@@ -86,24 +106,31 @@ export class Authz {
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  /** Takes a new config; counters and caches start anew. @throws BrokerError CONFIG_INVALID, and goes on as before */
+  /**
+   * Takes a new config; caches, and counters of single sources, start anew. What is being decided is decided by the
+   * old one, whose backends are let go of after that.
+   * @throws BrokerError CONFIG_INVALID, and goes on as before
+   */
   async update(config: AuthorizationConfig): Promise<void> {
     const sources = await buildSources(config, this.#surroundings)
     const before = this.#chain
     this.#config = config
     this.#cache = cacheOf(config, this.#surroundings)
     this.#chain = this.#chainOf(sources)
-    await before.close()
+    if (before.isIdle) return before.close()
+    this.#retiring.add(before)
+    void before.retire().then(() => this.#retiring.delete(before))
   }
 
-  close(): Promise<void> {
-    return this.#chain.close()
+  async close(): Promise<void> {
+    await Promise.all([this.#chain, ...this.#retiring].map((chain) => chain.close()))
   }
 
   #chainOf(sources: readonly Source[]): AuthzChain {
     const { no_match: noMatch, ignore_backend_failures: ignoreBackendFailures } = this.#config
+    const options = { noMatch, ignoreBackendFailures, includeMountpoint: this.#config.include_mountpoint }
     const { now, log } = this.#surroundings
-    return new AuthzChain(sources, { noMatch, ignoreBackendFailures }, this.#cache, now, log)
+    return new AuthzChain(sources, options, this.#cache, now, log, this.counters)
   }
 }
 
@@ -124,12 +151,31 @@ async function buildSources(config: AuthorizationConfig, surroundings: AuthzSurr
   return sources
 }
 
-function build(config: SourceBase, { log, configDir }: AuthzSurroundings): Promise<Source> {
-  const module = sourceModules.find(({ type }) => type === config.type)
-  if (module === undefined) {
-    throw new BrokerError('CONFIG_INVALID', `there is no authorization source ${config.type}`)
+async function build(config: SourceBase, surroundings: AuthzSurroundings): Promise<Source> {
+  const { type, precondition = '' } = config
+  const module = sourceModules.find((one) => one.type === type)
+  if (module === undefined)
+    throw new BrokerError('CONFIG_INVALID', `there is no authorization source ${type}`)
+  const { configDir, rules } = surroundings
+  try {
+    const condition = precondition === '' ? undefined : preconditionOf(precondition)
+    const log = surroundings.log.child({ source: type })
+    const source = await module.create(config, { log, configDir, rules })
+    return condition === undefined ? source : new ConditionalSource(source, condition)
+  } catch (error) {
+    throw named(error, type)
   }
-  return module.create(config, { log: log.child({ source: config.type }), configDir })
+}
+
+/** Which source it was, where its own text does not say. */
+function named(error: unknown, type: string): unknown {
+  if (!(error instanceof BrokerError) || type === 'file') return error
+  return new BrokerError(error.code, `authorization source ${type}: ${error.message}`, { cause: error.cause })
+}
+
+function maxRulesOf({ sources }: AuthorizationConfig): number {
+  const config = sources.find(({ type }) => type === BUILT_IN) as BuiltInConfig | undefined
+  return config?.max_rules ?? DEFAULT_MAX_RULES
 }
 
 /** What the schema cannot tell. */

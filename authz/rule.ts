@@ -1,7 +1,7 @@
 /** Rules compiled for speed: most of a thousand are passed over after one comparison of numbers or strings. */
 import type { Action, Permission, Rule, TextTest, TopicPattern, Who } from '../model/access.ts'
 import type { ClientInfo } from '../model/client-info.ts'
-import { compileFilter, covers, type Level } from './topic-template.ts'
+import { type CompiledFilter, compileFilter, covers } from './topic-template.ts'
 
 export interface CompiledRule {
   readonly permission: Permission
@@ -13,7 +13,12 @@ export interface CompiledRule {
   readonly topics: readonly CompiledTopic[] | undefined
 }
 
-type CompiledTopic = { readonly exact: string } | { readonly levels: readonly Level[] }
+/** One of both; always with the same fields, as there are many to be passed over. */
+interface CompiledTopic {
+  readonly exact: string
+  readonly filter: CompiledFilter | undefined
+}
+
 type Condition = (client: ClientInfo) => boolean
 
 const ALL_QOS = [0, 1, 2] as const
@@ -63,9 +68,9 @@ function topicsMatch(
   levels: readonly string[],
 ): boolean {
   for (const pattern of topics) {
-    if ('exact' in pattern) {
+    if (pattern.filter === undefined) {
       if (pattern.exact === topic) return true
-    } else if (covers(pattern.levels, levels, client, permission === 'deny')) return true
+    } else if (covers(pattern.filter, levels, client, permission === 'deny')) return true
   }
   return false
 }
@@ -93,8 +98,8 @@ function actionBits(rule: Rule): number {
 }
 
 function compileTopic(pattern: TopicPattern): CompiledTopic {
-  if (pattern.kind === 'filter') return { levels: compileFilter(pattern.text) }
-  return { exact: pattern.kind === 'exact' ? pattern.text : '' }
+  if (pattern.kind === 'filter') return { exact: '', filter: compileFilter(pattern.text) }
+  return { exact: pattern.kind === 'exact' ? pattern.text : '', filter: undefined }
 }
 
 function compileWho(who: Who): Condition {

@@ -1,9 +1,11 @@
 /** What an authorization source promises, and how one is declared so that config and chain can build it. */
 import type { TSchema } from 'typebox'
+import type { ConnectorCounters, ConnectorStatus } from '../connectors/connector.ts'
 import type { Action } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { Logger } from '../model/log.ts'
+import type { RuleTable } from './built-in-table.ts'
 
 /** `ignore`: no rule of this source is about it, ask the next one. Never means yes. */
 export type SourceAnswer = 'allow' | 'deny' | 'ignore'
@@ -18,6 +20,10 @@ export interface Source {
    * @throws BrokerError BACKEND_FAILED, BACKEND_TIMEOUT
    */
   authorize(client: ClientInfo, action: Action, topic: string): MaybePromise<SourceAnswer>
+  /** How the connection to its backend is; undefined if it has none. */
+  readonly status?: ConnectorStatus | undefined
+  /** What it has asked its backend. */
+  readonly calls?: Readonly<ConnectorCounters> | undefined
   /** Reads again what it read at the start; rejects and goes on with the old if that cannot be used. */
   reload?(): Promise<void>
   /** Safe to call twice. */
@@ -28,12 +34,16 @@ export interface SourceContext {
   readonly log: Logger
   /** Relative paths in the config start here. */
   readonly configDir: string
+  /** Rules that the broker keeps; undefined: an empty table of its own. */
+  readonly rules?: RuleTable | undefined
 }
 
 /** Fields every source has in the config. */
 export interface SourceBase {
   type: string
   enable: boolean
+  /** Expression that must give `true`; empty or left out: always asked. */
+  precondition?: string
 }
 
 export interface SourceModule {

@@ -29,7 +29,12 @@ export interface SessionOptions {
   /** Most unacknowledged QoS 1 and 2 deliveries the peer takes at a time, 1 to 65535. */
   receiveMaximum: number
   will?: Will
+  /** What is unacknowledged for this long is sent again while the peer is connected; undefined = never. */
+  retryIntervalMs?: number
 }
+
+/** The same, or a function that says it once `client.connect` hooks have set `Login.properties`. */
+export type SessionWish = SessionOptions | (() => SessionOptions)
 
 /** One message on its way to one client. Handed to a receiver, which must not change it. */
 export interface Delivery {
@@ -56,8 +61,11 @@ export interface Receiver {
   deliver(delivery: Delivery): boolean
   /** QoS 2, second step again after a reconnect: the peer is to be asked to complete `packetId`. */
   release(packetId: number): void
-  /** Kicked, taken over, expired, server stopping: tell the peer if its protocol can, and close. */
-  end(reason: DisconnectReason): void
+  /**
+   * Kicked, taken over, expired, server stopping: tell the peer if its protocol can, and close.
+   * @param serverReference - where to connect instead, of `use_another_server` and `server_moved`
+   */
+  end(reason: DisconnectReason, serverReference?: string): void
 }
 
 export interface Connected {
@@ -67,6 +75,8 @@ export interface Connected {
   sessionPresent: boolean
   /** What `client.connack` hooks want the answer to carry, where the protocol can. */
   properties: PropertyBag
+  /** Last word of an enhanced authentication. */
+  authData?: Uint8Array | undefined
 }
 
 /** A refusal is a value, not a throw. */
@@ -75,6 +85,19 @@ export interface Refused {
   reason: ReasonCode
   properties: PropertyBag
 }
+
+/** The client has to answer first (MQTT 5.0 §4.12). Nothing is kept of one that does not: just forget it. */
+export interface Challenge<Outcome> {
+  kind: 'challenge'
+  data: Uint8Array | undefined
+  /** Call it once, with what the client says to `data`. */
+  answer(data: Uint8Array | undefined): MaybePromise<Outcome | Challenge<Outcome>>
+}
+
+/** How asking for admission ended. `data` is for the client, `properties` are for the answer of a refusal. */
+export type Admission =
+  | { kind: 'admitted'; data: Uint8Array | undefined }
+  | { kind: 'barred'; reason: ReasonCode; properties?: PropertyBag | undefined }
 
 /** One entry of the client table, whatever it speaks. */
 export interface Client {

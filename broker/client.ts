@@ -1,55 +1,50 @@
-import type { Authorization } from '../hooks/hookpoints.ts'
 import type { Action } from '../model/access.ts'
 import { isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
-import { Message, type QoS } from '../model/message.ts'
+import type { Message, QoS } from '../model/message.ts'
 import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
 import { Deadline } from '../model/timers.ts'
-import type { Client, Receiver, Will } from './broker.ts'
+import { isAllowed, publishing, subscribing } from './authorizing.ts'
+import type { Client, Receiver, SessionOptions, Will } from './broker.ts'
 import type { Hub } from './hub.ts'
+import { countReceived } from './metrics.ts'
+import { isReserved } from './reserved-topics.ts'
+import { Retries } from './retries.ts'
 import type { Session } from './session.ts'
 import { subscribe, unsubscribe } from './subscribing.ts'
-
-/** One object per possible action, so that a check allocates nothing. Publish: index qos * 2 + retain. */
-const PUBLISH_ACTIONS: readonly Action[] = ([0, 1, 2] as const).flatMap((qos) => [
-  { kind: 'publish', qos, retain: false } as const,
-  { kind: 'publish', qos, retain: true } as const,
-])
-const SUBSCRIBE_ACTIONS: readonly Action[] = ([0, 1, 2] as const).map((qos) => ({ kind: 'subscribe', qos }))
-
-const BY_SUPERUSER: Authorization = { result: 'allow', from: 'superuser' }
 
 /** A connected client: its session, its receiver, and the way its messages take through the broker. */
 export class HubClient implements Client {
   readonly info: ClientInfo
   readonly session: Session
   will: Will | undefined
+  /** From authenticating again to its success. Its will is not published meanwhile. */
+  isReauthenticating = false
   readonly #hub: Hub
   readonly #receiver: Receiver
   readonly #receiveMaximum: number
+  readonly #retryIntervalMs: number
+  #retries: Retries | undefined
   #isStarted = false
   #isClosed = false
-  readonly #loginEnds: Deadline | undefined
+  #loginEnds: Deadline | undefined
 
   constructor(
     hub: Hub,
     session: Session,
     receiver: Receiver,
-    receiveMaximum: number,
-    will: Will | undefined,
+    { receiveMaximum, will, retryIntervalMs = Number.POSITIVE_INFINITY }: SessionOptions,
   ) {
     this.info = session.info
     this.session = session
     this.will = will
+    this.#retryIntervalMs = retryIntervalMs
     this.#hub = hub
     this.#receiver = receiver
     this.#receiveMaximum = receiveMaximum
-    const { authExpiresAtMs } = this.info
-    if (authExpiresAtMs !== undefined) {
-      this.#loginEnds = new Deadline(authExpiresAtMs - Date.now(), () => this.end('connection_expired'))
-    }
+    this.#loginEnds = this.#armLogin()
   }
 
   /** Its login has been answered. */
@@ -61,20 +56,37 @@ export class HubClient implements Client {
     return this.#isClosed
   }
 
+  /** It has authenticated again: its login ends when the new verdict says. */
+  renewed(): void {
+    this.isReauthenticating = false
+    this.#loginEnds?.clear()
+    this.#loginEnds = this.#armLogin()
+  }
+
   start(): void {
     if (this.#isClosed) return
     this.#isStarted = true
     this.session.attach(this.#receiver, this.#receiveMaximum)
+    if (this.#retryIntervalMs !== Number.POSITIVE_INFINITY && !this.#isClosed)
+      this.#retries = new Retries(this.session, this.#retryIntervalMs)
   }
 
   publish(message: Message): MaybePromise<ReasonCode> {
+    const code = this.accept(message)
+    if (isPromise(code)) return whenStoredLater(message, code)
+    return message.stored === undefined ? code : whenStored(message.stored, code)
+  }
+
+  /** As `publish`, but does not wait for the storage: `message.stored` has to settle before it is acknowledged. */
+  accept(message: Message): MaybePromise<ReasonCode> {
+    countReceived(this.#hub.metrics, message.qos)
     const allowed = this.mayPublish(message.topic, message.qos, message.retain)
     if (isPromise(allowed)) return allowed.then((yes) => this.#publishIf(yes, message))
     return this.#publishIf(allowed, message)
   }
 
   mayPublish(topic: string, qos: QoS, retain: boolean): MaybePromise<boolean> {
-    return this.authorize(PUBLISH_ACTIONS[qos * 2 + (retain ? 1 : 0)] as Action, topic)
+    return this.authorize(publishing(qos, retain), topic)
   }
 
   subscribe(subscriptions: readonly Subscription[]): MaybePromise<ReasonCode[]> {
@@ -110,68 +122,64 @@ export class HubClient implements Client {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#loginEnds?.clear()
+    this.#retries?.close()
     this.session.detach()
     this.#hub.disconnected(this, reason)
   }
 
   /** The broker's side ends it: the peer is told, the table entry is gone when this returns. */
-  end(reason: DisconnectReason): void {
+  end(reason: DisconnectReason, serverReference?: string): void {
     if (this.#isClosed) return
     this.close(reason)
     try {
-      this.#receiver.end(reason)
+      this.#receiver.end(reason, serverReference)
     } catch (error) {
       // Whoever ends it is mostly somebody else's turn: another login, the API, the broker that stops.
       this.#hub.log.error({ client: this.info.key, error }, 'a connection could not be ended')
     }
   }
 
-  /** May this client do it? Superusers may; without hooks everybody may. `topic` is without mountpoint. */
+  /** May it do this? Where access rules say so, it is ended if it may not. `topic` is without mountpoint. */
   authorize(action: Action, topic: string): MaybePromise<boolean> {
-    const { hooks, noMatch } = this.#hub
-    if (this.info.isSuperuser) return this.#decided(action, topic, BY_SUPERUSER)
-    if (!hooks.used['client.authorize']) return true
-    const answer = hooks.fold('client.authorize', noMatch, this.info, action, topic)
-    if (isPromise(answer)) return answer.then((authorization) => this.#decided(action, topic, authorization))
-    return this.#decided(action, topic, answer)
+    const allowed = isAllowed(this.#hub, this.info, action, topic)
+    if (isPromise(allowed)) return allowed.then((yes) => this.#obeys(yes))
+    return this.#obeys(allowed)
   }
 
   authorizeSubscribe(subscription: Subscription): MaybePromise<boolean> {
-    return this.authorize(SUBSCRIBE_ACTIONS[subscription.qos] as Action, subscription.filter)
+    return this.authorize(subscribing(subscription.qos), subscription.filter)
   }
 
-  /** Publishes the will as if the client did so now: authorization and hooks have their say [MQTT-3.1.2-8]. */
-  publishWill(will: Will): void {
-    const { topic, payload, qos, retain, properties } = will
-    // [MQTT-3.1.2-14] [MQTT-3.1.2-15] retained or not, as the will says
-    const message = new Message(topic, payload, qos, retain, properties, this.info, Date.now())
-    const published = this.publish(message)
-    if (isPromise(published)) {
-      published.catch((error: unknown) =>
-        this.#hub.log.error({ client: this.info.key, error }, 'will not published'),
-      )
-    }
+  #obeys(allowed: boolean): boolean {
+    if (!allowed && this.#hub.options.denyAction === 'disconnect') this.end('not_authorized')
+    return allowed
   }
 
-  #decided(action: Action, topic: string, authorization: Authorization): boolean {
-    const { hooks } = this.#hub
-    if (hooks.used['client.check_authz_complete']) {
-      hooks.run('client.check_authz_complete', this.info, action, topic, authorization)
-    }
-    if (authorization.result === 'allow') return true
-    const { clientId, username } = this.info
-    this.#hub.log.debug(
-      { clientid: clientId, username, action, topic, source: authorization.from },
-      'access denied',
-    )
-    if (this.#hub.options.denyAction === 'disconnect') this.end('not_authorized')
-    return false
+  #armLogin(): Deadline | undefined {
+    const { authExpiresAtMs } = this.info
+    if (authExpiresAtMs === undefined) return undefined
+    return new Deadline(authExpiresAtMs - Date.now(), () => this.end('connection_expired'))
   }
 
   #publishIf(allowed: boolean, message: Message): MaybePromise<ReasonCode> {
     if (!allowed) return ReasonCode.NotAuthorized
     const { mountpoint } = this.info
     if (mountpoint !== '') message.topic = mountpoint + message.topic
+    // Not even hooks are to take it for the broker's own.
+    if (isReserved(message.topic)) return ReasonCode.NotAuthorized
     return this.#hub.publish(message)
   }
+}
+
+/** @returns QuotaExceeded if it is not kept; it may have reached who is connected. */
+function whenStored(stored: Promise<void>, code: ReasonCode): Promise<ReasonCode> {
+  return stored.then(
+    () => code,
+    () => ReasonCode.QuotaExceeded,
+  )
+}
+
+async function whenStoredLater(message: Message, pending: Promise<ReasonCode>): Promise<ReasonCode> {
+  const code = await pending
+  return message.stored === undefined ? code : whenStored(message.stored, code)
 }

@@ -1,13 +1,18 @@
 /** `mqtt.*`: limits and features of the broker and its MQTT connections, with EMQX's names and defaults. */
 import Type, { type Static, type TUnsafe } from 'typebox'
 import type { Permission } from '../model/access.ts'
-import { Count, Duration, Named, Size, Strict } from '../model/schema.ts'
+import { BrokerError, messageOf } from '../model/errors.ts'
+import { Expression } from '../model/expression.ts'
+import { Count, Duration, Named, RateOf, Size, Strict } from '../model/schema.ts'
+import type { ClientLimits } from './client-limits.ts'
 import type { HubOptions } from './hub.ts'
-import type { MqttOptions } from './mqtt/options.ts'
+import type { CertificateField, MqttOptions } from './mqtt/options.ts'
 import type { Priorities } from './priority-queue.ts'
 import { SHARING_STRATEGIES, type StickyPick } from './routing/shared-groups.ts'
 
 const STICKY_PICKS = ['random', 'local', 'hash_clientid', 'hash_topic'] as const satisfies StickyPick[]
+
+const CERTIFICATE_FIELDS = ['cn', 'dn', 'pem', 'md5'] as const satisfies CertificateField[]
 
 const Strategy = <T extends string>(
   names: readonly T[],
@@ -107,6 +112,42 @@ export const mqttSchema = Strict(
       default: false,
       description: 'Take the user name as client id',
     }),
+    peer_cert_as_username: Strategy(['disabled', ...CERTIFICATE_FIELDS, 'crt'], 'disabled', {
+      description:
+        'Take the user name from the client certificate, where there is one: cn (common name), dn (subject), ' +
+        'crt (DER, a character for each byte), pem (base64 of it), md5 (of it, in hex), or disabled',
+    }),
+    peer_cert_as_clientid: Strategy(['disabled', ...CERTIFICATE_FIELDS], 'disabled', {
+      description:
+        'Take the client id from the client certificate, where there is one: cn, dn, pem, md5, or disabled',
+    }),
+    client_attrs_init: Type.Array(
+      Type.Object(
+        {
+          expression: Type.String({
+            minLength: 1,
+            description: 'What gives the value, e.g. nth(1, tokens(clientid, "-"))',
+          }),
+          set_as_attr: Type.String({
+            pattern: '^[A-Za-z0-9][A-Za-z0-9_-]*$',
+            description: 'Its name, for ${client_attrs.NAME}',
+          }),
+        },
+        { additionalProperties: false },
+      ),
+      {
+        default: [],
+        description: 'Attributes that clients get at login; an expression that gives nothing sets nothing',
+      },
+    ),
+    clientid_override: Type.Union([Type.Literal('disabled'), Type.String({ minLength: 1 })], {
+      default: 'disabled',
+      description: 'Expression that makes the client id of what is known of the client, or `disabled`',
+    }),
+    retry_interval: Duration('infinity', {
+      description:
+        'After how long without an acknowledgement MQTT 3 clients are sent a message again. MQTT 5 forbids it',
+    }),
     max_subscriptions: Count('infinity', { minimum: 1, description: 'Subscriptions per client' }),
     max_sessions: Count(1_000_000, {
       minimum: 1,
@@ -200,6 +241,12 @@ export const retainerSchema = Strict(
       default: false,
       description: 'Do not send subscribers the empty message that deletes a retained one',
     }),
+    delivery_rate: RateOf('infinity', {
+      minimum: 1,
+      description:
+        'Retained messages handed over because of new subscriptions, to all clients together, as in 1000/s; ' +
+        'infinity = as fast as clients take them, without keeping others waiting',
+    }),
   },
   { description: 'Retained messages', hot: true },
 )
@@ -217,18 +264,8 @@ export function hubOptions(
   access: { noMatch: Permission; denyAction: 'ignore' | 'disconnect' },
 ): HubOptions {
   return {
+    ...clientLimits(mqtt),
     nodeName: node.name,
-    session: {
-      maxInflight: mqtt.max_inflight,
-      maxQueueLength: mqtt.max_mqueue_len,
-      priorities: prioritiesOf(mqtt),
-      queuesQos0: mqtt.mqueue_store_qos0,
-      upgradesQos: mqtt.upgrade_qos,
-    },
-    maxTopicLevels: mqtt.max_topic_levels,
-    maxQos: mqtt.max_qos_allowed as HubOptions['maxQos'],
-    wildcardSubscription: mqtt.wildcard_subscription,
-    sharedSubscription: mqtt.shared_subscription,
     sharing: {
       strategy: mqtt.shared_subscription_strategy,
       initialStickyPick: mqtt.shared_subscription_initial_sticky_pick,
@@ -246,17 +283,42 @@ export function hubOptions(
       maxMessages: orUnlimited(retainer.max_retained_messages),
       hidesClearing: retainer.stop_publish_clear_msg,
       sweepIntervalMs: orUnlimited(retainer.msg_clear_interval),
+      deliveryRate: retainer.delivery_rate,
     },
-    exclusiveSubscription: mqtt.exclusive_subscription,
-    messageExpiryMs: mqtt.message_expiry_interval,
-    maxSubscriptions: mqtt.max_subscriptions,
     maxSessions: mqtt.max_sessions,
     ...access,
   }
 }
 
-/** The part that is about MQTT connections only. */
-export function mqttOptions(mqtt: MqttConfig): MqttOptions {
+/** The part of that which each zone may have of its own. */
+export function clientLimits(mqtt: MqttConfig): ClientLimits {
+  return {
+    session: {
+      maxInflight: mqtt.max_inflight,
+      maxQueueLength: mqtt.max_mqueue_len,
+      priorities: prioritiesOf(mqtt),
+      queuesQos0: mqtt.mqueue_store_qos0,
+      upgradesQos: mqtt.upgrade_qos,
+    },
+    maxTopicLevels: mqtt.max_topic_levels,
+    maxQos: mqtt.max_qos_allowed as ClientLimits['maxQos'],
+    wildcardSubscription: mqtt.wildcard_subscription,
+    sharedSubscription: mqtt.shared_subscription,
+    exclusiveSubscription: mqtt.exclusive_subscription,
+    messageExpiryMs: mqtt.message_expiry_interval,
+    maxSubscriptions: mqtt.max_subscriptions,
+  }
+}
+
+/**
+ * The part that is about MQTT connections only.
+ * @param path - where `mqtt` was found, for errors
+ * @throws BrokerError CONFIG_INVALID for an expression that is none, and for a retry interval of 0
+ */
+export function mqttOptions(mqtt: MqttConfig, path = 'mqtt'): MqttOptions {
+  const { clientid_override: override, retry_interval: retryIntervalMs } = mqtt
+  if (retryIntervalMs === 0)
+    throw new BrokerError('CONFIG_INVALID', `${path}.retry_interval must be more than 0`)
   return {
     idleTimeoutMs: mqtt.idle_timeout,
     maxPacketBytes: mqtt.max_packet_size,
@@ -275,6 +337,27 @@ export function mqttOptions(mqtt: MqttConfig): MqttOptions {
     ignoreLoopDeliver: mqtt.ignore_loop_deliver,
     useUsernameAsClientId: mqtt.use_username_as_clientid,
     responseInformation: mqtt.response_information,
+    peerCertAsUsername: fieldOf(mqtt.peer_cert_as_username),
+    peerCertAsClientId: fieldOf(mqtt.peer_cert_as_clientid),
+    clientAttributes: mqtt.client_attrs_init.map(({ expression, set_as_attr: name }, i) => ({
+      expression: toExpression(expression, `${path}.client_attrs_init.${i}.expression`),
+      name,
+    })),
+    clientIdOverride:
+      override === 'disabled' ? undefined : toExpression(override, `${path}.clientid_override`),
+    retryIntervalMs,
+  }
+}
+
+function fieldOf(option: CertificateField | 'disabled'): CertificateField | undefined {
+  return option === 'disabled' ? undefined : option
+}
+
+function toExpression(source: string, option: string): Expression {
+  try {
+    return new Expression(source)
+  } catch (error) {
+    throw new BrokerError('CONFIG_INVALID', `${option}: ${messageOf(error)}`, { cause: error })
   }
 }
 

@@ -16,6 +16,8 @@ export class SessionDelivery implements Delivery {
   dup: boolean
   packetId: number
   state: DeliveryState
+  /** What a durable storage knows it by; undefined where it is not kept. Owned by the storage. */
+  kept: unknown
 
   constructor(
     message: Message,
@@ -32,6 +34,7 @@ export class SessionDelivery implements Delivery {
     this.dup = false // [MQTT-4.3.2-2] [MQTT-4.3.3-2]
     this.packetId = 0
     this.state = 'queued'
+    this.kept = undefined
   }
 
   /** The same delivery of a changed message. */
@@ -40,6 +43,7 @@ export class SessionDelivery implements Delivery {
     changed.dup = this.dup
     changed.packetId = this.packetId
     changed.state = this.state
+    changed.kept = this.kept
     return changed
   }
 }

@@ -1,46 +1,47 @@
 import type { HookBus } from '../hooks/bus.ts'
-import type { Authorization, ConnectDecision, PublishDecision } from '../hooks/hookpoints.ts'
-import type { Login, Permission, Verdict } from '../model/access.ts'
+import type { Authorization, ConnectDecision, PropertyBag, PublishDecision } from '../hooks/hookpoints.ts'
+import type { Login, Permission } from '../model/access.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
-import type { Message, QoS } from '../model/message.ts'
+import type { Message } from '../model/message.ts'
 import { renderMountpoint } from '../model/mountpoint.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
 import { ReasonCode, reasonName } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
-import { Deadline } from '../model/timers.ts'
-import type { Connected, Receiver, Refused, SessionOptions } from './broker.ts'
+import { askWho, concluding, type Decision, grant, rename } from './authentication.ts'
+import type {
+  Admission,
+  Challenge,
+  Connected,
+  Receiver,
+  Refused,
+  SessionOptions,
+  SessionWish,
+} from './broker.ts'
 import { HubClient } from './client.ts'
+import type { ClientLimits } from './client-limits.ts'
 import { Kernel, TableEntry } from './kernel.ts'
+import { countAuthenticated, Metrics } from './metrics.ts'
 import { Retainer, type RetainerOptions } from './retainer.ts'
 import { ExclusiveTopics } from './routing/exclusive.ts'
+import type { Route } from './routing/route.ts'
 import { Router } from './routing/router.ts'
 import type { SharingOptions } from './routing/shared-groups.ts'
-import { Session, type SessionContext, type SessionLimits } from './session.ts'
-import type { Storage } from './storage/storage.ts'
-import { removeEntry, subscribeUnasked } from './subscribing.ts'
-import { DelayedWills, willDelayMs } from './wills.ts'
+import type { Session } from './session.ts'
+import { SessionTable } from './session-table.ts'
+import { Stats } from './stats.ts'
+import type { DurableStore, Storage } from './storage/storage.ts'
+import { subscribeUnasked } from './subscribing.ts'
 
 /** Limits and policies of the whole broker, whatever a client speaks. */
-export interface HubOptions {
+export interface HubOptions extends ClientLimits {
   nodeName: string
-  session: SessionLimits
-  /** Levels of a topic or filter. */
-  maxTopicLevels: number
-  /** Highest QoS granted to subscribers and taken from publishers. */
-  maxQos: QoS
-  wildcardSubscription: boolean
-  sharedSubscription: boolean
+  /** Of clients whose zone has limits of its own; undefined = none has. */
+  zones?: ReadonlyMap<string, ClientLimits>
   sharing: SharingOptions
   retainer: RetainerOptions
-  /** Whether `$exclusive/<topic>` may be subscribed to. */
-  exclusiveSubscription: boolean
-  /** Of messages that bring no expiry of their own; Infinity = they do not expire. */
-  messageExpiryMs: number
-  /** Per client. */
-  maxSubscriptions: number
   /** Connected and kept ones together. */
   maxSessions: number
   /** What becomes of a client that does what it may not. */
@@ -49,42 +50,57 @@ export interface HubOptions {
   noMatch: Permission
 }
 
+/** A login that has got its session. */
+interface Opened {
+  client: HubClient
+  sessionPresent: boolean
+  /** Its session is kept, or one that was kept has ended, or it has a will. */
+  changesStorage: boolean
+}
+
 /** How often a node tells the others that it lives. */
 const HEARTBEAT_MS = 15_000
-const ANONYMOUS: Verdict = { kind: 'allow', principal: { isSuperuser: false, isAnonymous: true } }
-const NOT_AUTHORIZED: Verdict = { kind: 'deny', reason: ReasonCode.NotAuthorized }
 
 /** The broker: logins, sessions, and the client table with everything that is published through it. */
 export class Hub {
   readonly kernel: Kernel
   readonly hooks: HookBus
   readonly log: Logger
+  readonly metrics: Metrics
+  readonly stats: Stats
   readonly exclusive = new ExclusiveTopics()
   options: HubOptions
   noMatch: Authorization
-  readonly #sessions = new Map<string, Session>()
-  #sessionContext: SessionContext
-  /** Of sessions without a connection, by key. */
-  readonly #expiries = new Map<string, Deadline>()
-  readonly #wills = new DelayedWills()
+  readonly sessions: SessionTable
+  readonly #durable: DurableStore | undefined
   #isStopping = false
   #stopped: Promise<void> | undefined
 
-  constructor(options: HubOptions, storage: Storage, hooks: HookBus, log: Logger) {
+  constructor(
+    options: HubOptions,
+    storage: Storage,
+    hooks: HookBus,
+    log: Logger,
+    metrics: Metrics = new Metrics(),
+  ) {
     this.options = options
     this.hooks = hooks
     this.log = log
+    this.metrics = metrics
     this.noMatch = { result: options.noMatch, from: 'default' }
-    this.#sessionContext = { limits: options.session, hooks, log, slab: new PayloadSlab() }
+    this.#durable = storage.durable
+    this.sessions = new SessionTable(this, storage.durable, { hooks, log, metrics, slab: new PayloadSlab() })
     const router = new Router(options.sharing)
     this.kernel = new Kernel({
       nodeName: options.nodeName,
       router,
       storage,
-      retainer: new Retainer(storage, options.retainer, log),
+      retainer: new Retainer(storage, options.retainer, log, metrics),
       hooks,
       heartbeatMs: HEARTBEAT_MS,
+      metrics,
     })
+    this.stats = new Stats(this)
     this.kernel.on('error', (error) => log.error({ error }, 'the kernel failed'))
   }
 
@@ -94,16 +110,16 @@ export class Hub {
     this.kernel.router.share(options.sharing)
     this.kernel.retainer.update(options.retainer)
     this.noMatch = { result: options.noMatch, from: 'default' }
-    this.#sessionContext = { ...this.#sessionContext, limits: options.session }
   }
 
   async start(): Promise<void> {
     await this.kernel.listen()
+    await this.sessions.restore()
   }
 
   /**
-   * Ends every connection with "server shutting down" and the kernel with its timers. Wills are published
-   * now, those that wait for their delay too; sessions stay as they are. Safe to call twice.
+   * Ends every connection with "server shutting down" and the kernel with its timers. Wills are published now,
+   * those that wait for their delay too unless the storage keeps them; sessions stay as they are. Safe to call twice.
    */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
@@ -115,7 +131,7 @@ export class Hub {
   }
 
   get sessionCount(): number {
-    return this.#sessions.size
+    return this.sessions.size
   }
 
   *clients(): Generator<HubClient> {
@@ -127,7 +143,14 @@ export class Hub {
   }
 
   session(key: string): Session | undefined {
-    return this.#sessions.get(key)
+    return this.sessions.get(key)
+  }
+
+  /** What holds for a client, or without one for everybody. */
+  limitsOf(client: Pick<ClientInfo, 'zone'> | undefined): ClientLimits {
+    const { zones } = this.options
+    if (zones === undefined || client === undefined) return this.options
+    return zones.get(client.zone) ?? this.options
   }
 
   /** Subscribes a client without asking anybody. @returns undefined if it is not connected any more */
@@ -140,27 +163,54 @@ export class Hub {
   kick(key: string): boolean {
     const client = this.client(key)
     client?.end('kicked')
-    const session = this.#sessions.get(key)
-    if (session !== undefined) this.#terminate(session, 'kicked')
+    const session = this.sessions.get(key)
+    if (session !== undefined) this.sessions.terminate(session, 'kicked')
     return client !== undefined || session !== undefined
+  }
+
+  /**
+   * Ends a client's connection and tells it where to go: MQTT 5 clients get DISCONNECT with the reason and
+   * the server reference (MQTT 5.0 §4.13), others see the connection close. The session stays.
+   * @param serverReference - `host:port`, or several with a space between
+   * @returns false if nobody is connected with that key
+   */
+  redirect(
+    key: string,
+    reason: 'use_another_server' | 'server_moved',
+    serverReference: string | undefined,
+  ): boolean {
+    const client = this.client(key)
+    client?.end(reason, serverReference)
+    return client !== undefined
   }
 
   /**
    * Logs a client in: `client.connect` hooks, authentication, takeover, session.
    * The caller sends its answer and then calls `client.start()`.
    */
-  connect(login: Login, options: SessionOptions, receiver: Receiver): MaybePromise<Connected | Refused> {
-    return andThen(this.#admit(login), (refusal) => {
-      if (refusal !== undefined) return this.#refuse(login, refusal)
-      const client = this.#open(login, options, receiver)
-      if (client === undefined) return this.#refuse(login, ReasonCode.QuotaExceeded)
-      const answer = this.hooks.fold('client.connack', {}, login.client, ReasonCode.Success)
-      return andThen(answer, (properties) => ({ kind: 'connected', ...client, properties }))
-    })
+  connect(login: Login, wish: SessionWish, receiver: Receiver): MaybePromise<Connected | Refused> {
+    return andThen(this.connectInSteps(login, wish, receiver), (answer) =>
+      answer.kind === 'challenge' ? this.#refuse(login, ReasonCode.BadAuthenticationMethod) : answer,
+    )
+  }
+
+  /**
+   * The same for a protocol whose clients can answer challenges. Those come before anything of the
+   * login begins: of a client that does not answer nothing is left.
+   */
+  connectInSteps(
+    login: Login,
+    wish: SessionWish,
+    receiver: Receiver,
+  ): MaybePromise<Connected | Refused | Challenge<Connected | Refused>> {
+    return andThen(this.#admit(login), (asked) =>
+      concluding(asked, (admission) => this.#enter(login, wish, receiver, admission)),
+    )
   }
 
   /** Hooks, retaining and routing of an authorized message with its full topic. */
   publish(message: Message): MaybePromise<ReasonCode> {
+    this.metrics.messagesPublish++
     if (!this.hooks.used['message.publish']) return this.#route(message)
     const decision = this.hooks.fold('message.publish', message as PublishDecision)
     if (isPromise(decision)) return decision.then((decided) => this.#routeIf(decided, message))
@@ -172,69 +222,97 @@ export class Hub {
     const { session, info } = client
     const entry = this.kernel.clients[info.key]
     if (entry?.client === client) this.kernel.unregisterClient(entry)
+    this.metrics.clientDisconnected++
     this.hooks.run('client.disconnected', info, reason)
     // [MQTT-4.1.0-1] not before its connection ends; [MQTT-3.1.2-6 (3.1.1)] with it
     const isOver = session.expiryIntervalMs === 0 || reason === 'kicked' || reason === 'discarded'
-    this.#settleWill(client, reason, isOver)
-    if (isOver) return this.#terminate(session, reason)
+    this.sessions.settleWill(client, reason, isOver)
+    if (isOver) return this.sessions.terminate(session, reason)
+    if (reason === 'takenover') this.metrics.sessionTakenover++
+    else this.metrics.sessionDisconnected++
     this.hooks.run(reason === 'takenover' ? 'session.takenover' : 'session.disconnected', info)
-    // A hook may have kicked it just now.
-    if (this.#isStopping || this.#sessions.get(info.key) !== session) return
-    this.#expiries.get(info.key)?.clear()
-    // [MQTT-3.1.2-23] kept for so long, [MQTT-4.1.0-2] and no longer
-    this.#expiries.set(
-      info.key,
-      new Deadline(session.expiryIntervalMs, () => this.#terminate(session, 'expired')),
-    )
+    this.sessions.keep(session)
   }
 
   async #stop(): Promise<void> {
     this.#isStopping = true
-    this.#wills.publishAll()
+    this.sessions.stopping()
     for (const client of this.clients()) client.end('server_shutting_down')
-    for (const deadline of this.#expiries.values()) deadline.clear()
+    this.sessions.stopped()
     await new Promise<void>((resolve) => this.kernel.close(resolve))
     this.kernel.retainer.close()
     await this.kernel.storage.destroy()
   }
 
-  /** Hooks and authentication. @returns why not, or undefined for yes. */
-  #admit(login: Login): MaybePromise<ReasonCode | undefined> {
-    if (this.#isStopping) return ReasonCode.ServerShuttingDown
+  /** Hooks and authentication. */
+  #admit(login: Login): MaybePromise<Admission | Challenge<Admission>> {
+    if (this.#isStopping) return barred(ReasonCode.ServerShuttingDown)
+    this.metrics.clientConnect++
     mount(login)
     const start: ConnectDecision = { properties: login.properties ?? {} }
     return andThen(this.hooks.fold('client.connect', start, login.client), (decision) => {
-      if ('refused' in decision) return decision.refused
+      if ('refused' in decision) return barred(decision.refused, decision.properties)
       login.properties = decision.properties
-      return andThen(this.#authenticate(login), (verdict) => this.#judge(login, verdict))
+      this.metrics.clientAuthenticate++
+      return andThen(askWho(this.hooks, this.log, login), (asked) =>
+        concluding(asked, (verdict) => this.#judge(login, verdict)),
+      )
     })
   }
 
-  /** Nobody can have an opinion: yes. Nobody who was asked has one: no. */
-  #authenticate(login: Login): MaybePromise<Verdict> {
-    if (!this.hooks.has('client.authenticate')) return ANONYMOUS
-    return andThen(this.hooks.fold('client.authenticate', { kind: 'ignore' }, login), (verdict) =>
-      verdict.kind === 'ignore' ? NOT_AUTHORIZED : verdict,
+  #enter(
+    login: Login,
+    wish: SessionWish,
+    receiver: Receiver,
+    admission: Admission,
+  ): MaybePromise<Connected | Refused> {
+    if (admission.kind === 'barred') return this.#refuse(login, admission.reason, admission.properties)
+    const options = typeof wish === 'function' ? wish() : wish
+    const refusal = this.#durable?.refusal
+    // Nothing new can be promised now; who has a session already gets on with it.
+    if (refusal !== undefined && options.expiryIntervalMs > 0 && this.session(login.client.key) === undefined)
+      return this.#refuse(login, refusal)
+    const opened = this.#open(login, options, receiver)
+    if (opened === undefined) return this.#refuse(login, ReasonCode.QuotaExceeded)
+    return andThen(this.#keeping(opened), (isKept) => {
+      if (!isKept) {
+        opened.client.close('internal_error')
+        return this.#refuse(login, ReasonCode.ServerUnavailable)
+      }
+      this.metrics.clientConnack++
+      const answer = this.hooks.fold('client.connack', {}, login.client, ReasonCode.Success)
+      const authData = admission.data
+      return andThen(answer, (properties) => ({ kind: 'connected', ...opened, properties, authData }))
+    })
+  }
+
+  /** Waits until a new session, the end of one that was kept, or a will is safe. @returns false if it is not going to be */
+  #keeping({ client, sessionPresent, changesStorage }: Opened): MaybePromise<boolean> {
+    const { mirror } = client.session
+    const unsafe = changesStorage ? this.#durable?.unsafe : undefined
+    if (unsafe === undefined || this.#durable?.refusal !== undefined) return true
+    return unsafe.then(
+      () => true,
+      () => sessionPresent || mirror === undefined,
     )
   }
 
   /** Puts what authentication knows into the client info. */
-  #judge(login: Login, verdict: Verdict): ReasonCode | undefined {
+  #judge(login: Login, decision: Decision): Admission {
     const { client } = login
-    if (verdict.kind !== 'allow') {
-      const reason = verdict.kind === 'deny' ? verdict.reason : ReasonCode.NotAuthorized
-      this.hooks.run('client.check_authn_complete', client, reason, false)
-      return reason
+    if (decision.kind === 'deny') {
+      this.metrics.authenticationFailure++
+      this.hooks.run('client.check_authn_complete', client, decision.reason, false)
+      return barred(decision.reason)
     }
-    const { principal } = verdict
+    const { principal, data } = decision
+    rename(client, principal, this.options.zones)
+    grant(client, principal)
+    countAuthenticated(this.metrics, principal.isAnonymous === true)
     this.hooks.run('client.check_authn_complete', client, ReasonCode.Success, principal.isAnonymous === true)
-    client.isSuperuser = principal.isSuperuser
-    client.acl = principal.acl
-    client.authExpiresAtMs = principal.expiresAtMs
-    if (principal.attributes !== undefined)
-      client.attributes = new Map([...client.attributes, ...principal.attributes])
     mount(login)
-    return this.#tooLate(login)
+    const tooLate = this.#tooLate(login)
+    return tooLate === undefined ? { kind: 'admitted', data } : barred(tooLate)
   }
 
   /** Others may have been asked for long: who has left meanwhile takes over nobody, who stops lets nobody in. */
@@ -243,78 +321,53 @@ export class Hub {
     return login.signal?.aborted === true ? ReasonCode.UnspecifiedError : undefined
   }
 
-  #refuse(login: Login, reason: ReasonCode): MaybePromise<Refused> {
+  #refuse(login: Login, reason: ReasonCode, start: PropertyBag = {}): MaybePromise<Refused> {
     const { clientId, username, listener, peerHost } = login.client
     this.log.info(
       { clientid: clientId, username, listener, peerhost: peerHost, reason: reasonName(reason) },
       'login refused',
     )
-    const answer = this.hooks.fold('client.connack', {}, login.client, reason)
+    this.metrics.clientConnack++
+    const answer = this.hooks.fold('client.connack', start, login.client, reason)
     return andThen(answer, (properties) => ({ kind: 'refused', reason, properties }))
   }
 
   /** Takes over or makes the session. From here on nothing waits, so no other login can come in between. */
-  #open(
-    login: Login,
-    options: SessionOptions,
-    receiver: Receiver,
-  ): { client: HubClient; sessionPresent: boolean } | undefined {
+  #open(login: Login, options: SessionOptions, receiver: Receiver): Opened | undefined {
     const { client: info } = login
     // [MQTT-3.1.4-3] the older connection goes first, or both would get this session's messages
     this.client(info.key)?.end(options.cleanStart ? 'discarded' : 'takenover')
-    // [MQTT-3.1.3-2] a session is known by its client id
-    const existing = this.#sessions.get(info.key)
-    // [MQTT-3.1.4-4] [MQTT-3.1.2-4] anew, [MQTT-3.1.2-5] taken up, [MQTT-3.1.2-6] or made
-    if (existing !== undefined && options.cleanStart) this.#terminate(existing, 'discarded')
-    const resumed = options.cleanStart ? undefined : existing
-    if (resumed === undefined && this.#sessions.size >= this.options.maxSessions) return undefined
-    const session = resumed ?? new Session(info, this.#sessionContext)
-    session.info = info
-    session.expiryIntervalMs = options.expiryIntervalMs
-    this.#sessions.set(info.key, session)
-    this.#wills.cancel(info.key) // [MQTT-3.1.3-9]
-    this.#expiries.get(info.key)?.clear()
-    this.#expiries.delete(info.key)
-    // [MQTT-3.1.2-7] the will goes with it
-    const client = new HubClient(this, session, receiver, options.receiveMaximum, options.will)
+    const wasKept = this.session(info.key)?.mirror !== undefined
+    const opened = this.sessions.open(info, options)
+    if (opened === undefined) return undefined
+    const { session, isResumed } = opened
+    const { receiveMaximum, expiryIntervalMs } = options
+    info.terms = { properties: login.properties ?? {}, receiveMaximum, expiryIntervalMs }
+    const client = new HubClient(this, session, receiver, options)
     this.kernel.registerClient(new TableEntry(client))
-    this.hooks.run(resumed === undefined ? 'session.created' : 'session.resumed', info)
+    if (isResumed) this.metrics.sessionResumed++
+    else this.metrics.sessionCreated++
+    this.metrics.clientConnected++
+    this.stats.sample()
+    this.hooks.run(isResumed ? 'session.resumed' : 'session.created', info)
     this.hooks.run('client.connected', info)
-    return { client, sessionPresent: resumed !== undefined }
-  }
-
-  /** [MQTT-3.1.2-8], [MQTT-3.14.4-3]: a clean goodbye forgets the will, everything else publishes it now or later. */
-  #settleWill(client: HubClient, reason: DisconnectReason, isOver: boolean): void {
-    const { will, info, session } = client
-    // A login that was not answered yet has nothing to leave behind.
-    // [MQTT-3.1.2-12 (3.1.1)] none without a will, [MQTT-3.1.2-10] and none after a goodbye.
-    if (will === undefined || reason === 'normal' || !client.isStarted) return
-    const publish = () => client.publishWill(will)
-    const delayMs = isOver || this.#isStopping ? 0 : willDelayMs(will, session.expiryIntervalMs)
-    if (delayMs === 0) publish()
-    else if (reason !== 'takenover') this.#wills.schedule(info.key, delayMs, publish) // taken over: it is back already
-  }
-
-  #terminate(session: Session, reason: DisconnectReason): void {
-    if (this.#sessions.get(session.key) !== session) return
-    this.#sessions.delete(session.key)
-    this.#expiries.get(session.key)?.clear()
-    this.#expiries.delete(session.key)
-    for (const entry of session.subscriptions.values()) removeEntry(this, entry)
-    const shared = session.sharedDeliveries()
-    session.clear()
-    for (const { group, message } of shared) {
-      const member = group?.pick(message)
-      member?.session.offer(message, member)
-    }
-    this.#wills.publishNow(session.key)
-    if (reason === 'discarded') this.hooks.run('session.discarded', session.info)
-    else this.hooks.run('session.terminated', session.info, reason)
+    // A will is kept whatever becomes of the session: it is promised from CONNACK on.
+    const changesStorage = wasKept || session.mirror !== undefined || options.will !== undefined
+    return { client, sessionPresent: isResumed, changesStorage }
   }
 
   #routeIf(decision: PublishDecision, message: Message): MaybePromise<ReasonCode> {
-    if (decision === 'drop') return ReasonCode.NoMatchingSubscribers
-    if (decision !== 'disconnect') return this.#route(decision)
+    // Whoever took it off the way may have kept it, as delayed messages are.
+    if (decision === 'drop') {
+      message.stored = this.#durable?.unsafe
+      return ReasonCode.NoMatchingSubscribers
+    }
+    if (decision !== 'disconnect') {
+      return andThen(this.#route(decision), (code) => {
+        message.stored = decision.stored
+        return code
+      })
+    }
     // By the time its will is published, another one may be connected with its key.
     const publisher = this.client(message.from)
     if (publisher?.info === message.publisher) publisher?.end('hook')
@@ -323,10 +376,16 @@ export class Hub {
 
   #route(message: Message): MaybePromise<ReasonCode> {
     const route = this.kernel.router.route(message.topic)
-    if (route.levels > this.options.maxTopicLevels) return ReasonCode.TopicNameInvalid
-    const { messageExpiryMs } = this.options
+    // A rule or a delay may have brought a client's message here.
+    if (route.isReserved) return ReasonCode.NotAuthorized
+    const { maxTopicLevels, messageExpiryMs } = this.limitsOf(message.publisher)
+    if (route.levels > maxTopicLevels) return ReasonCode.TopicNameInvalid
     if (messageExpiryMs !== Number.POSITIVE_INFINITY && message.expiresAtMs === 0)
       message.expiresAtMs = message.timestampMs + messageExpiryMs
+    if (this.#durable?.refusal !== undefined && message.qos > 0 && isForKeeps(message, route)) {
+      this.metrics.messagesDroppedQuotaExceeded++
+      return ReasonCode.QuotaExceeded
+    }
     // [MQTT-3.3.1-8] without RETAIN nothing is stored or taken away
     const count = message.retain ? this.kernel.retain(message) : this.kernel.dispatch(message, route)
     if (isPromise(count)) return count.then(codeOf)
@@ -334,9 +393,18 @@ export class Hub {
   }
 }
 
+function barred(reason: ReasonCode, properties?: PropertyBag): Admission {
+  return { kind: 'barred', reason, properties }
+}
+
 /** Before authentication, which sees it, and again after it, which may have changed what it is made of. */
 function mount({ client, mountpoint }: Login): void {
   if (mountpoint !== undefined) client.mountpoint = renderMountpoint(mountpoint, client)
+}
+
+/** Whether an acknowledgement of the message would promise that it outlives the process. */
+function isForKeeps(message: Message, { targets, groups }: Route): boolean {
+  return message.retain || groups.length > 0 || targets.some(({ session }) => session.mirror !== undefined)
 }
 
 function codeOf(count: number): ReasonCode {

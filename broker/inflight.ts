@@ -29,6 +29,19 @@ export class Inflight {
     this.#size++
   }
 
+  /** Takes one that has its packet id from before a restart. The last one is taken for the youngest. */
+  restore(delivery: SessionDelivery): void {
+    const { packetId } = delivery
+    while (
+      this.#size * 2 >= this.#slots.length ||
+      this.#slots[packetId & (this.#slots.length - 1)] !== undefined
+    )
+      this.#grow()
+    this.#slots[packetId & (this.#slots.length - 1)] = delivery
+    this.#lastId = packetId
+    this.#size++
+  }
+
   get(id: number): SessionDelivery | undefined {
     const delivery = this.#slots[id & (this.#slots.length - 1)]
     return delivery !== undefined && delivery.packetId === id ? delivery : undefined

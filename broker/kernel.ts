@@ -3,6 +3,7 @@ import type { HookBus } from '../hooks/bus.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import { Message, type QoS } from '../model/message.ts'
 import type { HubClient } from './client.ts'
+import type { Metrics } from './metrics.ts'
 import type { Retainer } from './retainer.ts'
 import type { Route, Target } from './routing/route.ts'
 import type { Router } from './routing/router.ts'
@@ -69,6 +70,7 @@ export interface KernelOptions {
   retainer: Retainer
   hooks: HookBus
   heartbeatMs: number
+  metrics: Metrics
 }
 
 /** Packets under this prefix are Aedes talking to itself and to other nodes; they are nobody's subscription. */
@@ -84,6 +86,7 @@ export class Kernel extends AedesKernel {
   readonly storage: Storage
   readonly retainer: Retainer
   readonly #hooks: HookBus
+  readonly #metrics: Metrics
 
   constructor(options: KernelOptions) {
     super({
@@ -96,6 +99,7 @@ export class Kernel extends AedesKernel {
     this.storage = options.storage
     this.retainer = options.retainer
     this.#hooks = options.hooks
+    this.#metrics = options.metrics
   }
 
   clientOf(key: string): HubClient | undefined {
@@ -107,9 +111,22 @@ export class Kernel extends AedesKernel {
    * @returns see `dispatch`; a promise only if the storage needs one.
    */
   retain(message: Message): MaybePromise<number> {
-    return andThen(this.retainer.store(message), () =>
-      this.retainer.hides(message) ? 0 : this.dispatch(message, this.router.route(message.topic)),
-    )
+    return andThen(this.retainer.store(message), () => {
+      message.stored = this.storage.durable?.unsafe
+      return this.retainer.hides(message) ? 0 : this.dispatch(message, this.router.route(message.topic))
+    })
+  }
+
+  /**
+   * What the broker says about itself, under `$SYS/`: hooks do not see it, and it is no loss if nobody listens.
+   * With RETAIN it is given to subscribers, and stored if `isChanged`.
+   */
+  announce(message: Message, isChanged = message.retain): MaybePromise<void> {
+    const stored = isChanged ? this.retainer.store(message) : undefined
+    return andThen(stored, () => {
+      const route = this.router.route(message.topic)
+      if (route.targets.length > 0 || route.groups.length > 0) this.dispatch(message, route)
+    })
   }
 
   /** Gives a message to the sessions on its route. @returns to how many it went, or for how many it was queued. */
@@ -127,8 +144,9 @@ export class Kernel extends AedesKernel {
       member.session.offer(message, member)
       count++
     }
-    if (count === 0 && this.#hooks.has('message.dropped')) {
-      this.#hooks.run('message.dropped', message, 'no_subscribers')
+    if (count === 0) {
+      this.#metrics.messagesDroppedNoSubscribers++
+      if (this.#hooks.has('message.dropped')) this.#hooks.run('message.dropped', message, 'no_subscribers')
     }
     return count
   }

@@ -3,8 +3,21 @@ import type { Message } from '../model/message.ts'
 import type { SubscriptionEntry } from './routing/route.ts'
 import type { RetainedCursor } from './storage/storage.ts'
 
-/** Retained messages handed over per turn of the event loop: others must not wait for a large match. */
+/** Retained messages that one client is handed per turn of the event loop at the most. */
 export const REPLAY_BATCH = 100
+
+/** A cursor that shares its broker's time with others. */
+export interface PacedCursor extends RetainedCursor {
+  /** Asked before each `next`. @returns undefined: go ahead; else wait for it */
+  ready(): Promise<void> | undefined
+}
+
+interface Replay {
+  readonly cursor: PacedCursor
+  entry: SubscriptionEntry
+  /** Read, but while it was waited for the client has stopped taking any. */
+  held: Message | undefined
+}
 
 /** The session whose subscriptions get retained messages. */
 interface Replaying {
@@ -20,7 +33,7 @@ interface Replaying {
  */
 export class RetainedReplays {
   readonly #session: Replaying
-  #waiting: { cursor: RetainedCursor; entry: SubscriptionEntry }[] = []
+  #waiting: Replay[] = []
   #isScheduled = false
 
   constructor(session: Replaying) {
@@ -31,8 +44,8 @@ export class RetainedReplays {
     return this.#waiting.length > 0
   }
 
-  add(cursor: RetainedCursor, entry: SubscriptionEntry): void {
-    this.#waiting.push({ cursor, entry })
+  add(cursor: PacedCursor, entry: SubscriptionEntry): void {
+    this.#waiting.push({ cursor, entry, held: undefined })
     this.#schedule()
   }
 
@@ -65,10 +78,18 @@ export class RetainedReplays {
     for (let sent = 0; sent < REPLAY_BATCH; sent++) {
       const replay = this.#waiting[0]
       if (replay === undefined || !this.#session.hasRoom()) break
-      const next = replay.cursor.next()
+      const ready = replay.held === undefined ? replay.cursor.ready() : undefined
+      if (ready !== undefined) {
+        await ready
+        if (this.#waiting[0] !== replay || !this.#session.hasRoom()) continue
+      }
+      const next = replay.held ?? replay.cursor.next()
       const message = isPromise(next) ? await next : next
+      if (this.#waiting[0] !== replay) continue // cleared meanwhile
+      replay.held = undefined
       if (message === undefined) this.#waiting.shift()
-      else this.#session.offer(message, replay.entry)
+      else if (this.#session.hasRoom()) this.#session.offer(message, replay.entry)
+      else replay.held = message
     }
     this.#isScheduled = false
     if (this.#waiting.length > 0 && this.#session.hasRoom()) this.#schedule()

@@ -2,7 +2,11 @@ import type { MaybePromise } from '../model/async.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message } from '../model/message.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
-import type { RetainedCursor, Storage } from './storage/storage.ts'
+import type { Rate } from '../model/schema.ts'
+import type { Metrics } from './metrics.ts'
+import { RetainedPacer } from './retained-pacer.ts'
+import type { PacedCursor } from './retained-replays.ts'
+import type { Storage } from './storage/storage.ts'
 
 export interface RetainerOptions {
   /** False: nothing more is kept or handed out; what is there stays. */
@@ -15,6 +19,8 @@ export interface RetainerOptions {
   hidesClearing: boolean
   /** How often expired ones are looked for; Infinity = only when somebody asks for them. */
   sweepIntervalMs: number
+  /** Messages handed over because of new subscriptions, to all clients together; count Infinity = no limit. */
+  deliveryRate: Rate
 }
 
 /** How often at most the log says that a limit keeps messages from being retained. */
@@ -24,25 +30,31 @@ const LOG_INTERVAL_MS = 60_000
 export class Retainer {
   readonly #storage: Storage
   readonly #log: Logger
+  readonly #metrics: Metrics
   readonly #slab = new PayloadSlab()
+  readonly #pacer: RetainedPacer
   #options: RetainerOptions
   #timer: NodeJS.Timeout | undefined
   #loggedAtMs = 0
 
-  constructor(storage: Storage, options: RetainerOptions, log: Logger) {
+  constructor(storage: Storage, options: RetainerOptions, log: Logger, metrics: Metrics) {
     this.#storage = storage
     this.#log = log
+    this.#metrics = metrics
     this.#options = options
+    this.#pacer = new RetainedPacer(options.deliveryRate)
     this.#arm()
   }
 
   update(options: RetainerOptions): void {
+    this.#pacer.update(options.deliveryRate)
     this.#options = options
     this.#arm()
   }
 
   close(): void {
     clearInterval(this.#timer)
+    this.#pacer.close()
   }
 
   /** Whether a message with RETAIN is only there to delete, and nobody is to see it. */
@@ -62,14 +74,17 @@ export class Retainer {
         return this.#refuse(message, 'there are retainer.max_retained_messages already')
       }
     }
+    if (length > 0) this.#metrics.messagesRetained++
     message.own(this.#slab)
     return this.#storage.storeRetained(message, expiryOf(message, expiryMs))
   }
 
   /** The messages for a new subscription; undefined if there can be none. */
-  matching(filter: string): RetainedCursor | undefined {
+  matching(filter: string): PacedCursor | undefined {
     if (!this.#options.enabled || this.#storage.retainedCount === 0) return undefined
-    return this.#storage.retained(filter)
+    const pacer = this.#pacer
+    const cursor = this.#storage.retained(filter, () => pacer.pause())
+    return { ready: () => pacer.take(), next: () => cursor.next() }
   }
 
   #refuse({ topic }: Message, why: string): void {

@@ -1,43 +1,31 @@
 import type { HookBus } from '../hooks/bus.ts'
 import type { DeliveryDropReason } from '../hooks/hookpoints.ts'
-import { andThen, isPromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message, QoS } from '../model/message.ts'
 import type { PayloadSlab } from '../model/payload-slab.ts'
 import type { Receiver } from './broker.ts'
+import type { SessionLimits } from './client-limits.ts'
 import { plainDelivery, SessionDelivery } from './delivery.ts'
+import { HookedDeliveries, type HookedTarget } from './hooked-deliveries.ts'
+import { IncomingIds } from './incoming-ids.ts'
 import { Inflight } from './inflight.ts'
 import { MessageQueue } from './message-queue.ts'
-import { type Priorities, PriorityQueue } from './priority-queue.ts'
-import { REPLAY_BATCH, RetainedReplays } from './retained-replays.ts'
+import { countDropped, countSent, type Metrics } from './metrics.ts'
+import { PriorityQueue } from './priority-queue.ts'
+import { type PacedCursor, REPLAY_BATCH, RetainedReplays } from './retained-replays.ts'
 import { mergeTargets, type SubscriptionEntry, type Target } from './routing/route.ts'
-import type { RetainedCursor } from './storage/storage.ts'
-
-export interface SessionLimits {
-  /** Unacknowledged QoS 1 and 2 deliveries to one client, 1 to 65535; the peer may ask for fewer. */
-  maxInflight: number
-  /** Deliveries that wait for a window or for the client's return. */
-  maxQueueLength: number
-  /** Which of those go first, at most `maxQueueLength` for each priority; undefined = the oldest. */
-  priorities: Priorities | undefined
-  /** Keep QoS 0 messages for a client that is away. */
-  queuesQos0: boolean
-  /** Deliver with the higher one of published and granted QoS instead of the lower one. */
-  upgradesQos: boolean
-}
+import type { SessionMirror } from './session-mirror.ts'
 
 /** What every session of a broker shares. */
 export interface SessionContext {
   readonly limits: SessionLimits
   readonly hooks: HookBus
   readonly log: Logger
+  readonly metrics: Metrics
   /** Where the payloads of deliveries that wait are kept. */
   readonly slab: PayloadSlab
 }
-
-/** QoS 0 deliveries that wait for `message.delivered` hooks; those of QoS 1 and 2 are limited by the window. */
-const MAX_HOOKING = 1000
 
 /**
  * What outlives a connection: subscriptions, unacknowledged and waiting deliveries,
@@ -49,16 +37,20 @@ export class Session {
   info: ClientInfo
   /** By filter, as the client wrote it. */
   readonly subscriptions = new Map<string, SubscriptionEntry>()
-  /** Inbound QoS 2 packet ids that wait for PUBREL, with the Unix time in ms they came at. */
-  readonly awaitingRelease = new Map<number, number>()
+  readonly incoming: IncomingIds
+  /** Told of every change; undefined for sessions that end with their connection or with the process. */
+  readonly mirror: SessionMirror | undefined
   /** How long it outlives its connection; Infinity = for ever. */
   expiryIntervalMs = 0
+  /** Its subscriptions that messages are routed by. Owned by the router. */
+  routedCount = 0
   /** Deliveries lost to this client, for any reason. */
   droppedCount = 0
 
   readonly #limits: SessionLimits
   readonly #hooks: HookBus
   readonly #log: Logger
+  readonly #metrics: Metrics
   readonly #slab: PayloadSlab
   readonly #queue: MessageQueue | PriorityQueue
   readonly #inflight = new Inflight()
@@ -68,16 +60,24 @@ export class Session {
   #window = 1
   /** Retained messages of new subscriptions; most sessions never have any. */
   #replays: RetainedReplays | undefined
-  /** Keeps deliveries in order behind one whose hooks are still running. */
-  #hooking: Promise<void> | undefined
-  #hookingCount = 0
+  /** Made with the first delivery that has hooks to go through. */
+  #hooked: HookedDeliveries | undefined
+  /** Deliveries that wait until their packet ids are safe. */
+  #heldCount = 0
 
-  constructor(info: ClientInfo, { limits, hooks, log, slab }: SessionContext) {
+  constructor(
+    info: ClientInfo,
+    { limits, hooks, log, metrics, slab }: SessionContext,
+    mirror?: SessionMirror,
+  ) {
     this.key = info.key
     this.info = info
+    this.mirror = mirror
+    this.incoming = new IncomingIds(mirror)
     this.#limits = limits
     this.#hooks = hooks
     this.#log = log
+    this.#metrics = metrics
     this.#slab = slab
     const { maxQueueLength, priorities } = limits
     this.#queue =
@@ -134,7 +134,7 @@ export class Session {
   }
 
   /** Hands over the retained messages of a new subscription, from the next turn on and as fast as the client takes them. */
-  replay(cursor: RetainedCursor, entry: SubscriptionEntry): void {
+  replay(cursor: PacedCursor, entry: SubscriptionEntry): void {
     this.#replays ??= new RetainedReplays({
       hasRoom: () => this.#replaysNow,
       offer: (message, by) => this.#offerRetained(message, by),
@@ -160,6 +160,7 @@ export class Session {
     const delivery = this.#inflight.get(packetId)
     if (delivery === undefined) return false
     this.#inflight.delete(packetId)
+    this.mirror?.dropped(delivery)
     this.#acknowledged(delivery)
     this.#completed(delivery)
     return true
@@ -171,6 +172,7 @@ export class Session {
     if (delivery === undefined || delivery.qos !== 2) return false
     if (delivery.state !== 'released') this.#acknowledged(delivery)
     delivery.state = 'released' // [MQTT-4.3.3-3] till now, [MQTT-4.3.3-5] PUBREL till PUBCOMP
+    this.mirror?.changed(delivery)
     return true
   }
 
@@ -179,12 +181,20 @@ export class Session {
     const delivery = this.#inflight.get(packetId)
     if (delivery === undefined || delivery.state !== 'released') return false
     this.#inflight.delete(packetId)
+    this.mirror?.dropped(delivery)
     this.#completed(delivery)
     return true
   }
 
   drained(): void {
     this.#pump()
+  }
+
+  /** Sends again, in order, what is unacknowledged now and was `before`. @returns all that is now */
+  retry(before: ReadonlySet<SessionDelivery>): Set<SessionDelivery> {
+    const sent = this.#unsent.length > 0 ? [] : this.#inflight.inOrder()
+    for (const one of sent) if (before.has(one) && this.#receiver?.congested === false) this.#resend(one)
+    return new Set(sent)
   }
 
   /**
@@ -196,13 +206,32 @@ export class Session {
     return [...inflight, ...this.#queue].filter(({ group }) => group !== undefined)
   }
 
+  /** Takes up what a storage has kept, in the order in which it was added. Before anything else happens to it. */
+  restore(deliveries: Iterable<SessionDelivery>): void {
+    for (const delivery of deliveries) {
+      if (delivery.state !== 'queued') this.#inflight.restore(delivery)
+      else {
+        const dropped = this.#queue.push(delivery)
+        if (dropped !== undefined) this.#drop(dropped, 'queue_full')
+      }
+    }
+  }
+
   /** Drops everything that waits: the session has ended. Retained messages stay [MQTT-3.1.2-7 (3.1.1)]. */
   clear(): void {
     this.#receiver = undefined
+    this.#forget()
     this.#inflight.clear()
     this.#unsent = []
     this.#replays?.clear()
     this.#queue.clear()
+  }
+
+  #forget(): void {
+    if (this.mirror === undefined) return
+    for (const delivery of this.#inflight.inOrder()) this.mirror.dropped(delivery)
+    for (const delivery of this.#queue) this.mirror.dropped(delivery)
+    this.incoming.clear()
   }
 
   #qosOf(message: Message, target: Target): QoS {
@@ -214,7 +243,10 @@ export class Session {
   #offerNotLocal(message: Message, target: Target): void {
     const others = target.parts?.filter((part) => !part.noLocal) ?? []
     if (others.length > 0) this.offer(message, mergeTargets(others))
-    else this.#hooks.run('delivery.dropped', this.info, message, 'no_local')
+    else {
+      this.#metrics.deliveryDroppedNoLocal++
+      this.#hooks.run('delivery.dropped', this.info, message, 'no_local')
+    }
   }
 
   #offerReliably(delivery: SessionDelivery): void {
@@ -238,6 +270,7 @@ export class Session {
 
   #enqueue(delivery: SessionDelivery): void {
     delivery.message.own(this.#slab)
+    if (delivery.qos > 0 && delivery.kept === undefined) this.mirror?.added(delivery)
     const dropped = this.#queue.push(delivery)
     if (dropped !== undefined) this.#drop(dropped, 'queue_full')
   }
@@ -247,7 +280,28 @@ export class Session {
     delivery.state = 'sent'
     delivery.message.own(this.#slab)
     this.#inflight.add(delivery) // [MQTT-4.3.2-1] [MQTT-4.3.3-1]
-    if (this.#receiver !== undefined) this.#hand(this.#receiver, delivery)
+    const receiver = this.#receiver
+    if (this.mirror !== undefined) this.#sendKept(this.mirror, receiver, delivery)
+    else if (receiver !== undefined) this.#hand(receiver, delivery)
+  }
+
+  /**
+   * At QoS 2 the packet id has to be safe before the peer sees it: after a restart another message with this id
+   * would count as a copy, and this one with another id as a second message.
+   */
+  #sendKept(mirror: SessionMirror, receiver: Receiver | undefined, delivery: SessionDelivery): void {
+    if (delivery.kept === undefined) mirror.added(delivery)
+    else mirror.changed(delivery)
+    if (receiver === undefined) return
+    // [MQTT-4.6.0-6] nor does one at QoS 1 overtake it
+    if (delivery.qos === 1 && this.#heldCount === 0) return this.#hand(receiver, delivery)
+    this.#heldCount++
+    mirror.whenSafe(() => {
+      this.#heldCount--
+      // Another connection has sent it by now, or it is gone.
+      if (this.#receiver !== receiver || this.#inflight.get(delivery.packetId) !== delivery) return
+      this.#hand(receiver, delivery)
+    })
   }
 
   /** Sends what may be sent now: first again what was in flight, then the queue, then retained messages. */
@@ -284,7 +338,7 @@ export class Session {
   }
 
   #hand(receiver: Receiver, delivery: SessionDelivery): void {
-    if (this.#hooking !== undefined || this.#hooks.used['message.delivered'])
+    if (this.#hooks.used['message.delivered'] || this.#hooked?.isBusy === true)
       this.#handThroughHooks(receiver, delivery)
     else this.#deliver(receiver, delivery)
   }
@@ -300,7 +354,10 @@ export class Session {
       // [MQTT-3.1.2-25] what the peer cannot take counts as delivered
       if (delivery.qos > 0) this.#inflight.delete(delivery.packetId)
       this.#drop(delivery, 'too_large')
-    } else if (delivery.qos === 0 && this.#hooks.used['delivery.completed']) {
+      return
+    }
+    countSent(this.#metrics, delivery.qos, delivery.dup)
+    if (delivery.qos === 0 && this.#hooks.used['delivery.completed']) {
       this.#hooks.run('delivery.completed', this.info, delivery.message)
     }
   }
@@ -315,31 +372,30 @@ export class Session {
     }
   }
 
-  /** Hooks may change the message or take their time; deliveries behind one that waits wait too. */
   #handThroughHooks(receiver: Receiver, delivery: SessionDelivery): void {
-    if (delivery.qos === 0 && this.#hookingCount >= MAX_HOOKING) return this.#drop(delivery, 'queue_full')
-    const fold = () => this.#hooks.fold('message.delivered', delivery.message, this.info)
-    const deliver = (message: Message) => {
-      if (this.#receiver === receiver)
-        this.#deliver(receiver, message === delivery.message ? delivery : delivery.with(message))
-      // What is in flight, the next connection gets anyway.
-      else if (delivery.qos === 0) this.#drop(delivery, 'qos0_msg')
+    this.#hooked ??= new HookedDeliveries(this.#hooks, this.#hookedTarget())
+    this.#hooked.hand(receiver, delivery)
+  }
+
+  #hookedTarget(): HookedTarget {
+    const info = () => this.info
+    return {
+      get info() {
+        return info()
+      },
+      deliver: (receiver, delivery) => {
+        if (this.#receiver === receiver) this.#deliver(receiver, delivery)
+        // What is in flight, the next connection gets anyway.
+        else if (delivery.qos === 0) this.#drop(delivery, 'qos0_msg')
+      },
+      overflow: (delivery) => this.#drop(delivery, 'queue_full'),
+      idle: () => this.#pump(),
+      own: (message) => message.own(this.#slab),
     }
-    const result =
-      this.#hooking === undefined ? andThen(fold(), deliver) : this.#hooking.then(fold).then(deliver)
-    if (!isPromise(result)) return
-    delivery.message.own(this.#slab)
-    this.#hookingCount++
-    const pending = result.finally(() => {
-      this.#hookingCount--
-      if (this.#hooking !== pending) return
-      this.#hooking = undefined
-      this.#pump()
-    })
-    this.#hooking = pending
   }
 
   #acknowledged(delivery: SessionDelivery): void {
+    this.#metrics.messagesAcked++
     if (this.#hooks.used['message.acked']) this.#hooks.run('message.acked', this.info, delivery.message)
   }
 
@@ -352,6 +408,8 @@ export class Session {
 
   #drop(delivery: SessionDelivery, reason: DeliveryDropReason): void {
     this.droppedCount++
+    countDropped(this.#metrics, reason)
+    this.mirror?.dropped(delivery)
     if (this.#hooks.has('delivery.dropped')) {
       this.#hooks.run('delivery.dropped', this.info, delivery.message, reason)
     }
@@ -359,7 +417,7 @@ export class Session {
 
   /** Only when nothing older waits: for the queue, the window, the outbox or hooks. */
   get #replaysNow(): boolean {
-    return this.#queue.length === 0 && this.#hookingCount < REPLAY_BATCH && this.#hasRoom()
+    return this.#queue.length === 0 && (this.#hooked?.count ?? 0) < REPLAY_BATCH && this.#hasRoom()
   }
 
   #offerRetained(message: Message, entry: SubscriptionEntry): void {

@@ -5,7 +5,9 @@ import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
 import { hasWildcard, isValidFilter, parseShared, topicLevels } from '../model/topic.ts'
 import type { HubClient } from './client.ts'
-import type { Hub, HubOptions } from './hub.ts'
+import type { ClientLimits } from './client-limits.ts'
+import type { Hub } from './hub.ts'
+import { isEventFilter } from './reserved-topics.ts'
 import { exclusiveTopic, isValidExclusive } from './routing/exclusive.ts'
 import { SubscriptionEntry } from './routing/route.ts'
 
@@ -15,7 +17,11 @@ export function subscribe(
   client: HubClient,
   subscriptions: readonly Subscription[],
 ): MaybePromise<ReasonCode[]> {
-  const codes = subscriptions.map((subscription) => check(hub.options, subscription))
+  hub.metrics.clientSubscribe++
+  const limits = hub.limitsOf(client.info)
+  const refusal = client.session.mirror === undefined ? undefined : hub.kernel.storage.durable?.refusal
+  if (refusal !== undefined) return subscriptions.map(() => ReasonCode.QuotaExceeded)
+  const codes = subscriptions.map((subscription) => check(limits, subscription))
   const permissions = subscriptions.map((subscription, i) =>
     (codes[i] as ReasonCode) < 0x80 ? client.authorizeSubscribe(subscription) : false,
   )
@@ -24,7 +30,9 @@ export function subscribe(
     for (const [i, yes] of allowed.entries()) {
       if (!yes && (codes[i] as ReasonCode) < 0x80) codes[i] = ReasonCode.NotAuthorized
     }
-    return addGranted(hub, client, subscriptions, codes)
+    return andThen(addGranted(hub, client, subscriptions, codes), (granted) =>
+      whenKept(hub, client, subscriptions, granted),
+    )
   })
 }
 
@@ -34,7 +42,8 @@ export function subscribeUnasked(
   client: HubClient,
   subscriptions: readonly Subscription[],
 ): ReasonCode[] {
-  const codes = subscriptions.map((subscription) => check(hub.options, subscription))
+  const limits = hub.limitsOf(client.info)
+  const codes = subscriptions.map((subscription) => check(limits, subscription))
   return addAll(hub, client, subscriptions, codes)
 }
 
@@ -44,19 +53,25 @@ export function unsubscribe(
   client: HubClient,
   filters: readonly string[],
 ): MaybePromise<ReasonCode[]> {
+  hub.metrics.clientUnsubscribe++
   // [MQTT-3.10.4-6] as if each had come alone
-  if (!hub.hooks.has('client.unsubscribe')) return filters.map((filter) => remove(hub, client, filter))
+  if (!hub.hooks.has('client.unsubscribe')) {
+    const codes = filters.map((filter) => remove(hub, client, filter))
+    return andThen(client.session.mirror?.unsafe, () => codes)
+  }
   return andThen(hub.hooks.fold('client.unsubscribe', filters, client.info), (changed) => {
     // It left while hooks were being asked: its session may belong to another connection by now.
     if (client.isClosed) return filters.map(() => ReasonCode.NotAuthorized)
     const codes = changed.map((filter) => remove(hub, client, filter))
-    return filters.map((_, i) => codes[i] ?? ReasonCode.Success)
+    const answers = filters.map((_, i) => codes[i] ?? ReasonCode.Success)
+    return andThen(client.session.mirror?.unsafe, () => answers)
   })
 }
 
 /** Takes one subscription out of the routing; its session forgets it. */
 export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
   entry.session.subscriptions.delete(entry.subscription.filter)
+  entry.session.mirror?.unsubscribed(entry.subscription.filter)
   // [MQTT-3.10.4-2] nothing new from here on; [MQTT-3.10.4-3] what is in flight stays there
   hub.kernel.router.remove(entry)
   if (exclusiveTopic(entry.subscription.filter) !== undefined) hub.exclusive.free(entry.filter, entry.session)
@@ -66,14 +81,15 @@ export function removeEntry(hub: Hub, entry: SubscriptionEntry): void {
 }
 
 /** What can be said without asking anybody: the code to refuse with [MQTT-3.9.3-2], or the QoS that may be granted. */
-function check(options: HubOptions, subscription: Subscription): ReasonCode {
+export function check(options: ClientLimits, subscription: Subscription): ReasonCode {
   if (!isValidFilter(subscription.filter)) return ReasonCode.TopicFilterInvalid
   const shared = parseShared(subscription.filter)
   const exclusive = exclusiveTopic(subscription.filter)
   if (exclusive !== undefined && !(options.exclusiveSubscription && isValidExclusive(exclusive)))
     return ReasonCode.TopicFilterInvalid
   const filter = exclusive ?? shared?.filter ?? subscription.filter
-  if (topicLevels(filter) > options.maxTopicLevels) return ReasonCode.TopicFilterInvalid
+  if (topicLevels(filter) > options.maxTopicLevels || isEventFilter(filter))
+    return ReasonCode.TopicFilterInvalid
   if (shared !== undefined && !options.sharedSubscription) return ReasonCode.SharedSubscriptionsNotSupported
   // [MQTT-3.8.3-2 (3.1.1)]
   if (!options.wildcardSubscription && hasWildcard(filter))
@@ -102,7 +118,7 @@ function addGranted(
       if (!rewritten.has(subscription)) return subscription
       const change = rewritten.get(subscription)
       if (change === undefined) codes[i] = ReasonCode.ImplementationSpecificError
-      else if (change !== subscription) codes[i] = check(hub.options, change)
+      else if (change !== subscription) codes[i] = check(hub.limitsOf(client.info), change)
       return change ?? subscription
     })
     return addAll(hub, client, changed, codes)
@@ -120,13 +136,14 @@ function addAll(
     const code = codes[i] as ReasonCode
     if (code < 0x80) codes[i] = add(hub, client, subscription, code as QoS)
   }
+  hub.stats.sample()
   return codes
 }
 
 function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS): ReasonCode {
   const { session } = client
   const existing = session.subscriptions.get(subscription.filter)
-  if (existing === undefined && session.subscriptions.size >= hub.options.maxSubscriptions) {
+  if (existing === undefined && session.subscriptions.size >= hub.limitsOf(client.info).maxSubscriptions) {
     return ReasonCode.QuotaExceeded
   }
   const { router, retainer } = hub.kernel
@@ -142,6 +159,7 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   const group = shared === undefined ? undefined : router.group(shared.group, filter)
   const entry = new SubscriptionEntry(session, { ...subscription, qos }, filter, group)
   session.subscriptions.set(subscription.filter, entry)
+  session.mirror?.subscribed(entry.subscription)
   router.add(entry)
   const isNew = existing === undefined
   if (hub.hooks.has('session.subscribed')) {
@@ -153,6 +171,24 @@ function add(hub: Hub, client: HubClient, subscription: Subscription, qos: QoS):
   const retained = wantsRetained ? retainer.matching(filter) : undefined
   if (retained !== undefined) session.replay(retained, entry)
   return qos
+}
+
+/** A subscription is granted when it will still be there after a restart; what cannot be kept is taken back. */
+function whenKept(
+  hub: Hub,
+  client: HubClient,
+  subscriptions: readonly Subscription[],
+  codes: ReasonCode[],
+): MaybePromise<ReasonCode[]> {
+  const { unsafe } = client.session.mirror ?? {}
+  if (unsafe === undefined) return codes
+  const refused = () =>
+    codes.map((code, i) => {
+      if (code >= 0x80) return code
+      if (!client.isClosed) remove(hub, client, (subscriptions[i] as Subscription).filter)
+      return ReasonCode.QuotaExceeded
+    })
+  return unsafe.then(() => codes, refused)
 }
 
 function remove(hub: Hub, client: HubClient, filter: string): ReasonCode {

@@ -1,38 +1,71 @@
+import type { ClientInfo } from '../model/client-info.ts'
 import { Deadline } from '../model/timers.ts'
 import type { Will } from './broker.ts'
+import { storedClient } from './session-mirror.ts'
+import type { WillStore } from './storage/storage.ts'
 
 /**
- * Wills that wait for their delay to pass (MQTT 5.0 §3.1.3.2.2). At most one per
- * client, void when it comes back in time [MQTT-3.1.3-9].
+ * Wills that wait for their client to disappear, and then for their delay to pass (MQTT 5.0 §3.1.3.2.2). At most one
+ * per client, void when it comes back in time [MQTT-3.1.3-9]. With a durable storage they outlive the process.
  */
-export class DelayedWills {
-  readonly #waiting = new Map<string, { deadline: Deadline; publish: () => void }>()
+export class Wills {
+  readonly #store: WillStore | undefined
+  readonly #delayed = new Map<string, { deadline: Deadline; publish: () => void }>()
 
-  schedule(key: string, delayMs: number, publish: () => void): void {
-    this.cancel(key)
-    const fire = () => {
-      this.#waiting.delete(key)
-      publish()
-    }
-    this.#waiting.set(key, { deadline: new Deadline(delayMs, fire), publish })
+  constructor(store: WillStore | undefined) {
+    this.#store = store
   }
 
-  /** The client is back: its will is void. */
+  /** Whether those that wait for their delay survive a stop. */
+  get areKept(): boolean {
+    return this.#store !== undefined
+  }
+
+  /** A client has brought a will. */
+  announce(info: ClientInfo, will: Will): void {
+    this.#store?.save(storedClient(info), { will, dueAtMs: undefined })
+  }
+
+  /** It is void, or published: nothing waits any more. */
+  forget(key: string): void {
+    this.#store?.remove(key)
+  }
+
+  schedule(info: ClientInfo, will: Will, delayMs: number, publish: () => void): void {
+    this.#clear(info.key)
+    this.#store?.save(storedClient(info), { will, dueAtMs: Date.now() + delayMs })
+    const fire = () => {
+      this.#delayed.delete(info.key)
+      publish()
+      this.forget(info.key)
+    }
+    this.#delayed.set(info.key, { deadline: new Deadline(delayMs, fire), publish })
+  }
+
+  /** The client is back: the will it left is void. */
   cancel(key: string): void {
-    this.#waiting.get(key)?.deadline.clear()
-    this.#waiting.delete(key)
+    if (this.#clear(key)) this.forget(key)
   }
 
   /** The session has ended before the delay has passed: it is published now [MQTT-3.1.2-8]. */
   publishNow(key: string): void {
-    const will = this.#waiting.get(key)
+    const will = this.#delayed.get(key)
+    if (will === undefined) return
     this.cancel(key)
-    will?.publish()
+    will.publish()
   }
 
-  /** The broker stops: no delay is waited for any more. */
-  publishAll(): void {
-    for (const key of this.#waiting.keys()) this.publishNow(key)
+  /** The broker stops. What is kept waits for its next start, no delay is waited for otherwise. */
+  stop(): void {
+    for (const key of this.#delayed.keys()) {
+      if (this.areKept) this.#clear(key)
+      else this.publishNow(key)
+    }
+  }
+
+  #clear(key: string): boolean {
+    this.#delayed.get(key)?.deadline.clear()
+    return this.#delayed.delete(key)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { mqttOptionsOf } from '../assemble.ts'
 import { type Explanation, explain } from '../config/explain.ts'
 import { loadConfig } from '../config/load.ts'
 import { ConfigError } from '../config/problem.ts'
@@ -36,7 +37,8 @@ export function addConfigCommands(program: Command, context: CliContext): void {
 
 function check(context: CliContext, options: FileOption): void {
   const found = findConfig(context, options.config)
-  loadConfig({ schema: configSchema(), file: found.file, env: context.env })
+  const { config } = loadConfig({ schema: configSchema(), file: found.file, env: context.env })
+  mqttOptionsOf(config) // expressions, which the schema knows as text
   context.print(`${describeFound(found)}: no problems\n`)
 }
 

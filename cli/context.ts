@@ -1,5 +1,5 @@
-import type { Readable } from 'node:stream'
-import type { OpenUsers } from './users.ts'
+import type { Readable, Writable } from 'node:stream'
+import type { WithUsers } from './users.ts'
 
 /** What the commands touch of the world around them; tests give their own. */
 export interface CliContext {
@@ -10,11 +10,15 @@ export interface CliContext {
   stdin: Readable & { isTTY?: boolean; setRawMode?(raw: boolean): unknown }
   /** Results. */
   print(text: string): void
+  /** Where `print` writes, for what is larger than memory. */
+  stdout: Writable
+  /** Whether a person sees what is noted, as it is noted. */
+  isTerminal: boolean
   /** Everything said to a person: notes, questions, errors. */
   note(text: string): void
   /** Starts the broker (`run` of main.ts). */
   run(options: RunOptions): Promise<{ stop(): Promise<void> }>
-  openUsers: OpenUsers
+  withUsers: WithUsers
 }
 
 export interface RunOptions {

@@ -2,9 +2,13 @@ import { Command, CommanderError } from 'commander'
 import { ConfigError, formatProblem } from '../config/problem.ts'
 import { BrokerError } from '../model/errors.ts'
 import { packageVersion } from '../model/packaged.ts'
+import { addBansCommands } from './bans-commands.ts'
+import { addBrokerCommands } from './broker-commands.ts'
 import { addConfigCommands } from './config-commands.ts'
 import { type CliContext, CommandFailed } from './context.ts'
+import { addDataCommands } from './data-commands.ts'
 import { describeFound, findConfig } from './find-config.ts'
+import { addRulesCommands } from './rules-commands.ts'
 import { addUsersCommands } from './users-commands.ts'
 
 /**
@@ -42,6 +46,10 @@ function createProgram(context: CliContext): Command {
     .action(() => context.print(`${packageVersion(context.packageRoot)}\n`))
   addConfigCommands(program, context)
   addUsersCommands(program, context)
+  addRulesCommands(program, context)
+  addBansCommands(program, context)
+  addBrokerCommands(program, context)
+  addDataCommands(program, context)
   return program
 }
 
@@ -55,7 +63,9 @@ Examples:
   hubbub start --config /etc/hubbub/hubbub.yaml --data-dir /var/lib/hubbub
   hubbub config check
   hubbub config explain mqtt.max_packet_size
-  hubbub users add alice`
+  hubbub users add alice
+  hubbub status
+  hubbub data export backup.jsonl`
 
 async function start(context: CliContext, options: { config?: string; dataDir?: string }): Promise<void> {
   const found = findConfig(context, options.config)

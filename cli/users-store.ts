@@ -1,61 +1,117 @@
-import { dirname } from 'node:path'
+import type { AuthenticatorContext } from '../authn/authenticator.ts'
 import { BuiltInDatabase, type BuiltInDatabaseConfig } from '../authn/built-in-database.ts'
+import { type UserMechanism, UserTable } from '../authn/built-in-table.ts'
+import type { BuiltInUsers } from '../authn/built-in-users.ts'
 import { MQTT_CHAIN } from '../authn/chains.ts'
-import { type AuthenticationConfig, authenticatorList } from '../authn/config.ts'
+import { type AuthenticationConfig, type AuthenticatorConfig, authenticatorList } from '../authn/config.ts'
+import { type ScramConfig, ScramDatabase } from '../authn/scram/built-in.ts'
 import { WorkGate } from '../authn/work-gate.ts'
-import { loadConfig } from '../config/load.ts'
 import { valueAt } from '../config/path.ts'
-import { configSchema } from '../config/schema.ts'
+import type { ControlClient } from '../control/client/client.ts'
 import { BrokerError } from '../model/errors.ts'
-import { silentLogger } from '../model/log.ts'
+import { noteLog, type Reached, reach, withStorage } from './reach.ts'
 import type { Users, UsersOptions } from './users.ts'
 
-/** The built-in database of a chain as the config describes it, without the broker around it. */
-export async function openBuiltInUsers(options: UsersOptions): Promise<Users> {
-  const config = loadConfig({
-    schema: configSchema(),
-    file: options.configFile,
-    env: options.env,
-    overrides: options.overrides,
-  }).config
-  const database = databaseOf(config, options.chain)
-  const { users, close } = await open(database, config.node.data_dir, options)
+/** The built-in database of a chain: of the broker that runs, or as the config describes it. */
+export async function withBuiltInUsers<T>(
+  options: UsersOptions,
+  work: (users: Users) => Promise<T>,
+): Promise<T> {
+  const reached = await reach(options)
+  if (reached.client !== undefined) return work(await remoteUsers(reached.client, options))
+  const database = databaseOf(reached.config, options)
+  if (reached.config.storage.type === 'memory')
+    return withDatabase(reached, database, options, undefined, work)
+  const log = noteLog(options)
+  return withStorage(reached, log, async (durable) =>
+    withDatabase(reached, database, options, await UserTable.load(durable, log), work),
+  )
+}
+
+async function remoteUsers(client: ControlClient, { chain, mechanism }: UsersOptions): Promise<Users> {
+  const of = { chain, mechanism }
+  const { idType } = await client.call('users.about', of)
   return {
-    idType: database.user_id_type,
-    add: async ({ id, password, isSuperuser }) =>
-      (await users.add({ userId: id, password, isSuperuser })) !== undefined,
-    list: async () => users.list().map(({ userId, isSuperuser }) => ({ id: userId, isSuperuser })),
-    delete: (id) => users.delete(id),
-    close,
+    idType,
+    async add({ id, password, isSuperuser }) {
+      const params = { ...of, userId: id, password, isSuperuser }
+      return (await client.call('users.add', params)).added
+    },
+    async *list() {
+      for await (const { userId, isSuperuser } of client.list('users.list', of)) {
+        yield { id: userId, isSuperuser }
+      }
+    },
+    delete: async (id) => (await client.call('users.delete', { ...of, userId: id })).deleted,
+    import: (users, override) => client.call('users.import', { ...of, users, override }),
   }
 }
 
-/** Not its bootstrap file: bringing users in from there is the broker's business. */
-async function open(database: BuiltInDatabaseConfig, dataDir: string, options: UsersOptions) {
-  const { bootstrap_file: _, ...config } = database
+/** @param table - the users in the storage; undefined: in a file */
+async function withDatabase<T>(
+  { dataDir, configDir }: Reached,
+  database: AuthenticatorConfig,
+  options: UsersOptions,
+  table: UserTable | undefined,
+  work: (users: Users) => Promise<T>,
+): Promise<T> {
   const context = {
-    log: silentLogger,
+    log: noteLog(options),
     dataDir,
-    configDir: options.configFile === undefined ? process.cwd() : dirname(options.configFile),
+    configDir,
     chain: options.chain,
+    users: table,
     hashing: new WorkGate(),
   }
-  const opened = await BuiltInDatabase.open(config, context, { watch: false })
-  return { users: opened.users, close: async () => opened.close() }
+  const opened = await openDatabase(database, context)
+  try {
+    return await work(localUsers(opened.users))
+  } finally {
+    opened.close()
+  }
 }
 
-const EXAMPLE =
-  '{ mechanism: password_based, backend: built_in_database, password_hash_algorithm: { name: bcrypt } }'
+/** Of the mechanism that was asked for. */
+function openDatabase(
+  database: AuthenticatorConfig,
+  context: AuthenticatorContext,
+): Promise<BuiltInDatabase | ScramDatabase> {
+  if (database.mechanism === 'scram')
+    return ScramDatabase.open(database as ScramConfig, context, { watch: false })
+  // Not its bootstrap file: bringing users in from there is the broker's business.
+  const { bootstrap_file: _, ...config } = database as BuiltInDatabaseConfig
+  return BuiltInDatabase.open(config, context, { watch: false })
+}
 
-function databaseOf(config: unknown, chain: string): BuiltInDatabaseConfig {
-  const authentication = valueAt(config, pathOf(chain)) as AuthenticationConfig | undefined
+function localUsers(users: BuiltInUsers): Users {
+  return {
+    idType: users.idType,
+    add: async ({ id, password, isSuperuser }) =>
+      (await users.add({ userId: id, password, isSuperuser })) !== undefined,
+    async *list() {
+      for (const { userId, isSuperuser } of users.list()) yield { id: userId, isSuperuser }
+    },
+    delete: (id) => users.delete(id),
+    import: (imported, override) => users.import(imported, { override }),
+  }
+}
+
+const EXAMPLES = {
+  password_based:
+    '{ mechanism: password_based, backend: built_in_database, password_hash_algorithm: { name: bcrypt } }',
+  scram: '{ mechanism: scram, backend: built_in_database }',
+} as const satisfies Record<UserMechanism, string>
+
+function databaseOf(config: unknown, options: UsersOptions): AuthenticatorConfig {
+  const path = pathOf(options.chain)
+  const authentication = valueAt(config, path) as AuthenticationConfig | undefined
   const found = authenticatorList(authentication).find(
-    ({ mechanism, backend }) => mechanism === 'password_based' && backend === 'built_in_database',
+    ({ mechanism, backend }) => mechanism === options.mechanism && backend === 'built_in_database',
   )
-  if (found !== undefined) return found as BuiltInDatabaseConfig
+  if (found !== undefined) return found
   throw new BrokerError(
     'CONFIG_INVALID',
-    `no built-in database is configured at ${pathOf(chain).join('.')}: add ${EXAMPLE}`,
+    `no built-in database is configured at ${path.join('.')}: add ${EXAMPLES[options.mechanism]}`,
   )
 }
 

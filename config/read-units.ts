@@ -48,7 +48,7 @@ export function readUnit(field: SchemaNode, value: unknown): unknown {
     case 'count':
       return parseCount(value, rangeOf(field))
     case 'rate':
-      return parseRate(value)
+      return parseRate(value, field.minimum)
     case 'bind':
       return parseBind(value)
     default:

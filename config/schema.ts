@@ -3,11 +3,13 @@ import Type, { type TSchema } from 'typebox'
 import { type AuthenticationConfig, authentication } from '../authn/config.ts'
 import { authorization } from '../authz/config.ts'
 import { brokerSchema, mqttSchema, retainerSchema } from '../broker/config.ts'
+import { storageSchema } from '../broker/storage/config.ts'
 import { autoSubscribe } from '../features/auto-subscribe/config.ts'
 import { banned } from '../features/bans/config.ts'
 import { delayed } from '../features/delayed/config.ts'
 import { flappingDetect } from '../features/flapping.ts'
 import { rewrite } from '../features/rewrite/config.ts'
+import { sysTopics } from '../features/sys-topics/config.ts'
 import { type GatewayConfig, gatewaySchema, type ListenerSchemas } from '../gateways/config.ts'
 import type { GatewayModule } from '../gateways/gateway.ts'
 import { gateways } from '../gateways/index.ts'
@@ -19,7 +21,10 @@ import {
   listenerSchema,
   mqttListenerDefaults,
 } from '../listeners/config.ts'
+import { datagramListenerSchema } from '../listeners/datagram-config.ts'
+import { pskAuthentication } from '../listeners/dtls/psk-file.ts'
 import { Duration, Named, Strict } from '../model/schema.ts'
+import { zones } from './zones.ts'
 
 /** Everything an operator can configure. */
 export function configSchema() {
@@ -28,13 +33,17 @@ export function configSchema() {
     mqtt: mqttSchema,
     broker: brokerSchema,
     retainer: retainerSchema,
+    storage: storageSchema,
+    zones,
     authentication,
+    psk_authentication: pskAuthentication,
     authorization,
     banned,
     flapping_detect: flappingDetect,
     rewrite,
     auto_subscribe: autoSubscribe,
     delayed,
+    sys_topics: sysTopics,
     gateway: gatewaySections(),
   })
 }
@@ -79,6 +88,8 @@ function listenersOf({ webSocket }: GatewayModule): ListenerSchemas {
     tls: listenerSchema('ssl', defaults),
     ws: listenerSchema('ws', defaults),
     wss: listenerSchema('wss', defaults),
+    udp: datagramListenerSchema('udp', defaults),
+    dtls: datagramListenerSchema('dtls', defaults),
   }
 }
 
@@ -93,7 +104,7 @@ const nodeSchema = Strict(
     data_dir: Type.String({
       default: './data',
       minLength: 1,
-      description: 'Directory of everything durable: so far the built-in users. Made if it does not exist',
+      description: 'Directory of everything durable. Made if it does not exist',
     }),
     shutdown_timeout: Duration('15s', {
       description:

@@ -39,6 +39,9 @@ export const flappingDetect = Strict(
 
 export type FlappingDetectConfig = Static<typeof flappingDetect>
 
+/** `zones` of the config, as far as it is about this. */
+export type FlappingOfZones = Readonly<Record<string, { flapping_detect: Partial<FlappingDetectConfig> }>>
+
 export interface FlappingContext {
   readonly bans: Pick<Bans, 'add'>
   /** Unix time in milliseconds. */
@@ -74,6 +77,8 @@ export class FlappingDetector {
     sizeCalculation: (_, clientId) => ENTRY_BYTES + clientId.length * 2,
   })
   #config: FlappingDetectConfig | undefined
+  /** Of zones that have options of their own. */
+  #zones: ReadonlyMap<string, FlappingDetectConfig> = new Map()
   #bus: HookBus | undefined
 
   constructor(context: FlappingContext) {
@@ -87,27 +92,30 @@ export class FlappingDetector {
 
   /**
    * Takes new options; what was counted stays.
+   * @param ofZones - options for the clients of single zones, in place of these
    * @throws BrokerError CONFIG_INVALID for times of 0, which would switch off what `enable` switches on
    */
-  update(config: FlappingDetectConfig): void {
-    for (const option of ['window_time', 'ban_time'] as const) {
-      if (config.enable && config[option] === 0) {
-        throw new BrokerError('CONFIG_INVALID', `flapping_detect.${option} must be more than 0`)
-      }
-    }
+  update(config: FlappingDetectConfig, ofZones: FlappingOfZones = {}): void {
+    const zones = new Map(
+      Object.entries(ofZones).map(([name, zone]) => [name, { ...config, ...zone.flapping_detect }] as const),
+    )
+    check(config, 'flapping_detect')
+    for (const [name, zone] of zones) check(zone, `zones.${name}.flapping_detect`)
     this.#config = config
+    this.#zones = zones
     this.#watch()
   }
 
   /** Bans stay. Safe to call twice. */
   close(): void {
     this.#config = undefined
+    this.#zones = new Map()
     this.#watch()
     this.#bus = undefined
   }
 
   #watch(): void {
-    if (this.#config?.enable === true) {
+    if (this.#config?.enable === true || [...this.#zones.values()].some(({ enable }) => enable)) {
       this.#bus?.put('client.disconnected', NAME, this.#disconnected, { priority: PRIORITY })
     } else {
       this.#bus?.del('client.disconnected', NAME)
@@ -115,9 +123,10 @@ export class FlappingDetector {
     }
   }
 
-  readonly #disconnected = ({ clientId }: ClientInfo, reason: DisconnectReason): void => {
-    if (this.#config === undefined || NOT_COUNTED.has(reason)) return
-    const { window_time: windowMs, max_count: maxCount, ban_time: banMs } = this.#config
+  readonly #disconnected = ({ clientId, zone }: ClientInfo, reason: DisconnectReason): void => {
+    const config = this.#zones.get(zone) ?? this.#config
+    if (config?.enable !== true || NOT_COUNTED.has(reason)) return
+    const { window_time: windowMs, max_count: maxCount, ban_time: banMs } = config
     const nowMs = this.#context.now()
     let window = this.#windows.get(clientId)
     if (window === undefined || nowMs - window.sinceMs >= windowMs) {
@@ -133,5 +142,13 @@ export class FlappingDetector {
       reason: 'flapping is detected',
       untilMs: nowMs + banMs,
     })
+  }
+}
+
+function check(config: FlappingDetectConfig, path: string): void {
+  for (const option of ['window_time', 'ban_time'] as const) {
+    if (config.enable && config[option] === 0) {
+      throw new BrokerError('CONFIG_INVALID', `${path}.${option} must be more than 0`)
+    }
   }
 }

@@ -38,6 +38,8 @@ export interface GatewayConfig {
   clientinfo_override: ClientinfoOverride
   /** Read by authn, not here. */
   authentication?: unknown
+  /** Methods of the protocol itself by which the gateway checks clients, where it has such. */
+  internal_authn?: readonly unknown[]
   listeners: ListenersConfig
 }
 

@@ -1,10 +1,12 @@
 import type { TSchema } from 'typebox'
 import type { Connected, Receiver, Refused, SessionOptions } from '../broker/broker.ts'
 import type { Transport, TransportKind } from '../listeners/transport.ts'
+import type { WebSocketFrames } from '../listeners/ws-transport.ts'
 import type { Login } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
+import type { ListenerConfig } from './config.ts'
 import type { Counters } from './counters.ts'
 
 /** What a listener adds to the clients that come through it. */
@@ -12,6 +14,10 @@ export interface ListenerSettings {
   readonly enableAuthn: boolean | 'quick_deny_anonymous'
   /** Overrides the gateway's mountpoint when set. */
   readonly mountpoint: string | undefined
+  /** Its clients have to pass an authenticator, of its own or of the gateway. */
+  readonly isGuarded?: boolean
+  /** Everything that is configured for it, for what only one gateway needs. */
+  readonly config?: ListenerConfig
 }
 
 /** All a gateway may reach. It never sees Aedes, sockets or a database. */
@@ -48,8 +54,10 @@ export interface GatewayModule<Config = unknown> {
   readonly webSocket?: {
     readonly path: string
     readonly subprotocols: readonly string[]
-    readonly frames: 'binary' | 'text'
+    readonly frames: WebSocketFrames
   }
+  /** Whether `tls` listeners hand over their peers in clear, for the gateway to begin TLS itself. Default: no. */
+  acceptsInClear?(config: Config): boolean
   create(config: Config, context: GatewayContext): Gateway<Config>
 }
 

@@ -132,19 +132,23 @@ export class GatewayHost<Config extends GatewayConfig = GatewayConfig> {
 
   #plans(): GatewayListenerPlan[] {
     const { name: gateway, listenerTypes, webSocket } = this.module
+    const isClear = this.module.acceptsInClear?.(this.#config) === true
     return listenerTypes.flatMap((kind) =>
       Object.entries(this.#config.listeners[LISTENER_TYPES[kind]] ?? {})
         .filter(([, config]) => config.enable)
         .map(([name, config]) => {
           const accept = (transport: Transport) => this.#accept(transport, config)
           const id = `${gateway}:${LISTENER_TYPES[kind]}:${name}`
-          return { id, kind, bind: config.bind, name, config, webSocket, accept }
+          const boundKind = isClear && kind === 'tls' ? ('tcp' as const) : kind
+          return { id, kind: boundKind, bind: config.bind, name, config, webSocket, accept }
         }),
     )
   }
 
   #accept(transport: Transport, config: ListenerConfig): void {
-    if (this.#gateway !== undefined) return this.#gateway.accept(transport, settingsOf(config))
+    if (this.#gateway !== undefined) {
+      return this.#gateway.accept(transport, settingsOf(config, this.#config.authentication))
+    }
     transport.handler = NOBODY
     transport.destroy()
   }
@@ -153,6 +157,14 @@ export class GatewayHost<Config extends GatewayConfig = GatewayConfig> {
 /** Handler of a peer that came after the gateway had gone. */
 const NOBODY: Transport['handler'] = { onData() {}, onDrain() {}, onClose() {} }
 
-function settingsOf(config: ListenerConfig): ListenerSettings {
-  return { enableAuthn: config.enable_authn, mountpoint: config.mountpoint }
+function settingsOf(config: ListenerConfig, ofGateway: unknown): ListenerSettings {
+  const isGuarded = hasAuthenticator(config.authentication) || hasAuthenticator(ofGateway)
+  return { enableAuthn: config.enable_authn, mountpoint: config.mountpoint, isGuarded, config }
+}
+
+/** A single authenticator or a list of them, at least one of which is enabled. */
+function hasAuthenticator(authentication: unknown): boolean {
+  return [authentication]
+    .flat()
+    .some((one) => one !== undefined && (one as { enable?: boolean }).enable !== false)
 }

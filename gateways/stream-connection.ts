@@ -8,18 +8,26 @@
  * bytes, strict order, back pressure, the idle timeout, faults, and the one goodbye.
  */
 import type { Client } from '../broker/broker.ts'
+import type { Pace } from '../listeners/pace.ts'
 import type { CloseReason, Transport, TransportHandler } from '../listeners/transport.ts'
-import { Unread } from '../listeners/unread.ts'
+import { MAX_TURN_BYTES, Unread } from '../listeners/unread.ts'
+import { nextTurn } from '../model/async.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import { BrokerError, faultOf, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import { Deadline } from '../model/timers.ts'
+import type { Counters } from './counters.ts'
 import type { FrameDecoder } from './frame-decoder.ts'
 
 /** The conversation with one peer. Methods may throw: the connection ends this peer, and only it. */
 export interface StreamChannel<Frame> {
   /** Handles one frame. The next one waits until a returned promise settles; a rejection counts as a throw. */
   handle(frame: Frame): unknown
+  /**
+   * Counts a handled frame against the rates of its peer: publishing, subscribing, or nothing. Without it every
+   * frame counts as a message with all its bytes.
+   */
+  charge?(frame: Frame, pace: Pace): void
   /** The peer or we ourselves did wrong, and the connection ends after this: the chance to send an error frame. */
   failed(error: unknown): void
   /** The connection is over: stop timers, forget everything. Called once, last, after the client was closed. */
@@ -31,7 +39,7 @@ export interface Connection {
   readonly transport: Transport
   /** False from the moment the end was decided: whatever is still said is not sent. */
   readonly isOpen: boolean
-  /** Reading is stopped because an earlier frame is still being handled or the peer does not read: its silence means nothing. */
+  /** Reading is stopped as an earlier frame is still being handled, the peer does not read or sends too fast: its silence means nothing. */
   readonly isPaused: boolean
   /** Aborts when the connection ends: for `Login.signal`. */
   readonly signal: AbortSignal
@@ -48,6 +56,8 @@ export interface StreamOptions {
   /** A peer that has not logged in by then is closed. Infinity = never. */
   readonly idleTimeoutMs: number
   readonly log: Logger
+  /** Counts `connections.paused` and `connections.closed.<reason>`. */
+  readonly counters?: Counters
   /** Most bytes kept that arrive although reading was stopped (TLS and WebSocket may have some). Default 1 MiB. */
   readonly maxUnreadBytes?: number
 }
@@ -60,6 +70,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
   readonly #decoder: FrameDecoder<Frame>
   readonly #channel: StreamChannel<Frame>
   readonly #log: Logger
+  readonly #counters: Counters | undefined
   readonly #maxUnreadBytes: number
   #unread = new Unread()
   readonly #idle: Deadline
@@ -68,6 +79,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
   #ended: DisconnectReason | undefined
   #waiting = false
   #congested = false
+  #paced = false
 
   constructor(
     transport: Transport,
@@ -78,6 +90,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
     this.transport = transport
     this.#decoder = decoder
     this.#log = options.log
+    this.#counters = options.counters
     this.#maxUnreadBytes = options.maxUnreadBytes ?? DEFAULT_MAX_UNREAD_BYTES
     this.#channel = createChannel(this)
     transport.handler = this
@@ -89,7 +102,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
   }
 
   get isPaused(): boolean {
-    return this.#waiting || this.#congested
+    return this.#waiting || this.#congested || this.#paced
   }
 
   get signal(): AbortSignal {
@@ -146,12 +159,15 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
     try {
       while (this.#ended === undefined && !this.isPaused && at < bytes.length) {
         const frame = this.#decoder.decode(bytes, at)
+        const start = at
         at = this.#decoder.position
         if (frame === undefined) break
         const handled = this.#channel.handle(frame)
+        if (this.transport.pace !== undefined) this.#keepPace(this.transport.pace, frame, at - start)
         if (handled instanceof Promise) this.#waitFor(handled)
         // What we answer must not pile up while the peer does not read: it is heard again when it has.
         else if (this.transport.outbox.congested) this.#stopReading('congested')
+        else if (at - from >= MAX_TURN_BYTES && at < bytes.length) this.#waitFor(nextTurn())
       }
     } catch (error) {
       this.#fail(error)
@@ -178,10 +194,23 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
     })
   }
 
-  #stopReading(why: 'waiting' | 'congested'): void {
+  #keepPace(pace: Pace, frame: Frame, frameBytes: number): void {
+    if (this.#channel.charge === undefined) pace.message(frameBytes)
+    else this.#channel.charge(frame, pace)
+    if (!pace.isSpent || this.#ended !== undefined) return
+    this.#stopReading('paced')
+    this.#counters?.add('connections.paused')
+    pace.wait(() => {
+      this.#paced = false
+      if (this.#ended === undefined) this.#goOn()
+    })
+  }
+
+  #stopReading(why: 'waiting' | 'congested' | 'paced'): void {
     if (!this.isPaused) this.transport.pause()
     if (why === 'waiting') this.#waiting = true
-    else this.#congested = true
+    else if (why === 'congested') this.#congested = true
+    else this.#paced = true
   }
 
   #goOn(): void {
@@ -215,6 +244,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
   #finish(reason: DisconnectReason): void {
     if (this.#ended !== undefined) return
     this.#ended = reason
+    this.#counters?.add(`connections.closed.${reason}`)
     this.#idle.clear()
     this.#abort?.abort()
     this.#unread = new Unread()

@@ -15,8 +15,11 @@ import type { Subscription } from '../model/subscription.ts'
 /** CONNECT or CONNACK properties as a hook may change them, by their MQTT 5 names in camel case. */
 export type PropertyBag = Record<string, unknown>
 
-/** Value of `client.connect`: properties to go on with, or a refusal. */
-export type ConnectDecision = { properties: PropertyBag } | { refused: ReasonCode }
+/**
+ * Value of `client.connect`: properties to go on with, or a refusal, with what its CONNACK is to carry:
+ * `{ refused: ReasonCode.UseAnotherServer, properties: { serverReference: 'b.example:1883' } }`.
+ */
+export type ConnectDecision = { properties: PropertyBag } | { refused: ReasonCode; properties?: PropertyBag }
 
 /** Value of `client.authorize`. `from` names who decided: `file`, `default`, `superuser`, `cache`, ... */
 export interface Authorization {
@@ -36,7 +39,7 @@ export interface FoldPoints {
   'client.connect': [value: ConnectDecision, client: ClientInfo]
   /** Before the answer to a login is sent, success or refusal. */
   'client.connack': [value: PropertyBag, client: ClientInfo, code: ReasonCode]
-  /** Starts as `ignore`; `ignore` at the end of a chain that has functions means no. */
+  /** Starts as `ignore`; `ignore` at the end of a chain that has functions means no. Once per login: see `Exchange`. */
   'client.authenticate': [value: Verdict, login: Login]
   /** Starts as the `no_match` answer. */
   'client.authorize': [value: Authorization, client: ClientInfo, action: Action, topic: string]

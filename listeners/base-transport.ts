@@ -3,6 +3,7 @@ import { BrokerError } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import type { FlushQueue } from './flush-queue.ts'
 import { type Carrier, type OutboxLimits, StreamOutbox } from './outbox.ts'
+import { isLimited, Pace, type RateLimits } from './pace.ts'
 import type { Address, CloseReason, Transport, TransportHandler, TransportKind } from './transport.ts'
 
 /** Who is at the other end of a transport. */
@@ -14,12 +15,20 @@ export interface TransportInfo {
   certificate: PeerCertificate | undefined
 }
 
+/** Bytes of all transports together, counted by whoever hands this out. */
+export interface Traffic {
+  bytesReceived: number
+  bytesSent: number
+}
+
 export interface TransportContext {
   flushQueue: FlushQueue
   log: Logger
   limits: OutboxLimits
   /** Destroying sends RST instead of FIN, which leaves no TIME_WAIT behind. */
   nolinger: boolean
+  /** Where this transport's bytes are counted too. */
+  traffic: Traffic
 }
 
 /** How long the peer has to take the last bytes and say goodbye after `end()`. */
@@ -33,8 +42,10 @@ export abstract class BaseTransport implements Transport, Carrier {
   readonly local: Address
   readonly certificate: PeerCertificate | undefined
   readonly outbox: StreamOutbox
+  pace: Pace | undefined
   bytesReceived = 0
   readonly #log: Logger
+  readonly #traffic: Traffic
   #handler: TransportHandler | undefined
   #reason: CloseReason | undefined
   #linger: NodeJS.Timeout | undefined
@@ -47,7 +58,8 @@ export abstract class BaseTransport implements Transport, Carrier {
     this.local = info.local
     this.certificate = info.certificate
     this.#log = context.log
-    this.outbox = new StreamOutbox(this, context.flushQueue, context.limits)
+    this.#traffic = context.traffic
+    this.outbox = new StreamOutbox(this, context.flushQueue, context.limits, context.traffic)
   }
 
   get bytesSent(): number {
@@ -65,6 +77,12 @@ export abstract class BaseTransport implements Transport, Carrier {
     this.#handler = handler
     if (this.#closed) this.#tellClosed()
     else this.startReading()
+  }
+
+  /** @param onPause - called whenever the peer has sent too much, for counting */
+  limit(limits: RateLimits, onPause: () => void): void {
+    if (this.pace !== undefined) this.pace.update(limits)
+    else if (isLimited(limits)) this.pace = new Pace(limits, onPause)
   }
 
   abstract readonly pendingBytes: number
@@ -116,6 +134,7 @@ export abstract class BaseTransport implements Transport, Carrier {
   protected receive(chunk: Buffer): void {
     if (this.#reason !== undefined) return
     this.bytesReceived += chunk.length
+    this.#traffic.bytesReceived += chunk.length
     try {
       this.#handler?.onData(chunk)
     } catch (error) {
@@ -126,6 +145,7 @@ export abstract class BaseTransport implements Transport, Carrier {
   protected endBecause(reason: CloseReason): void {
     if (this.#reason !== undefined) return
     this.#reason = reason
+    this.pace?.close()
     this.outbox.flush()
     if (this.#closed) return
     this.closeSoftly()
@@ -134,6 +154,7 @@ export abstract class BaseTransport implements Transport, Carrier {
 
   protected destroyBecause(reason: CloseReason): void {
     this.#reason ??= reason
+    this.pace?.close()
     this.outbox.close()
     if (!this.#closed) this.closeHard()
   }
@@ -144,6 +165,7 @@ export abstract class BaseTransport implements Transport, Carrier {
     this.#closed = true
     this.#reason ??= reason
     clearTimeout(this.#linger)
+    this.pace?.close()
     this.outbox.close()
     this.#tellClosed()
   }

@@ -81,6 +81,9 @@ export type WebSocketConfig = Static<ReturnType<typeof webSocketSchema>> & {
   mqtt_path?: string
 }
 
+const Burst = (description: string) =>
+  Type.Optional(RateOf(undefined, { hot: true, minimum: 1, description }))
+
 /** Every listener, whatever it carries; udp and dtls listeners start with these too. */
 export const commonFields = (defaults: ListenerDefaults) => ({
   enable: Type.Boolean({ default: true, description: 'Start this listener' }),
@@ -94,8 +97,12 @@ export const commonFields = (defaults: ListenerDefaults) => ({
   }),
   max_conn_rate: RateOf(defaults.maxConnRate, {
     hot: true,
+    minimum: 1,
     description: 'New connections per time, e.g. "500/s"; further ones are closed at once',
   }),
+  max_conn_burst: Burst(
+    'Connections let through beyond max_conn_rate, and how fast these come back: "100/m"',
+  ),
   mountpoint: Type.Optional(
     Type.String({
       ...(defaults.mountpoint === undefined ? {} : { default: defaults.mountpoint }),
@@ -119,6 +126,26 @@ export const commonFields = (defaults: ListenerDefaults) => ({
 
 /** What listeners over TCP have more. */
 export const streamFields = () => ({
+  messages_rate: RateOf('infinity', {
+    hot: true,
+    minimum: 1,
+    description:
+      'Messages that each client may publish per time, e.g. "1000/s". A client that sends more is not read until ' +
+      'its time has come: nothing is lost',
+  }),
+  messages_burst: Burst('Messages beyond messages_rate, and how fast these come back: "500/m"'),
+  bytes_rate: RateOf('infinity', {
+    hot: true,
+    minimum: 1,
+    description: 'Payload bytes that each client may publish per time, e.g. "500KB/10s"',
+  }),
+  bytes_burst: Burst('Bytes beyond bytes_rate, and how fast these come back: "10MB/m"'),
+  subscribes_rate: RateOf('infinity', {
+    hot: true,
+    minimum: 1,
+    description: 'SUBSCRIBE packets that each client may send per time, e.g. "10/s"',
+  }),
+  subscribes_burst: Burst('SUBSCRIBE packets beyond subscribes_rate, and how fast these come back: "100/m"'),
   proxy_protocol: Type.Boolean({
     default: false,
     description:
@@ -195,7 +222,7 @@ const Texts = (value: readonly string[], description: string) =>
 
 const Pem = (description: string) => Type.Optional(Type.String({ 'x-hot': true, description }))
 
-const sslOptions = () =>
+export const sslOptions = () =>
   Strict({
     cacertfile: Pem('CA certificates clients are checked against: path of a PEM file, or PEM text'),
     certfile: Pem("The server's certificate, followed by its intermediates: path of a PEM file, or PEM text"),

@@ -1,4 +1,5 @@
 import type { Rate } from '../model/schema.ts'
+import { TokenBucket } from '../model/token-bucket.ts'
 import type { AccessRules } from './access-rules.ts'
 
 export interface ConnectionLimits {
@@ -7,6 +8,8 @@ export interface ConnectionLimits {
   maxConnections: number
   /** New connections per time; a burst of `count` is let through. */
   maxConnRate: Rate
+  /** Let through beyond it. */
+  maxConnBurst?: Rate | undefined
 }
 
 /** Plain numbers, read by the API and the metrics. */
@@ -20,6 +23,8 @@ export interface ListenerCounters {
   failedHandshakes: number
   /** Accepting itself failed, e.g. no file descriptors left. */
   acceptErrors: number
+  /** How often a client was not read for a while because of `messages_rate` and the like. */
+  ratePauses: number
 }
 
 export type Admission = 'admitted' | 'rule' | 'limit' | 'rate'
@@ -34,23 +39,27 @@ export class ConnectionGate {
     refusedByRate: 0,
     failedHandshakes: 0,
     acceptErrors: 0,
+    ratePauses: 0,
   }
   readonly #now: () => number
   #limits: ConnectionLimits
-  #tokens: number
-  #refilledAtMs: number
+  /** undefined = no limit. */
+  #bucket: TokenBucket | undefined
 
   /** @param now - a clock that never goes back, in milliseconds */
   constructor(limits: ConnectionLimits, now: () => number = () => performance.now()) {
     this.#now = now
     this.#limits = limits
-    this.#tokens = limits.maxConnRate.count
-    this.#refilledAtMs = now()
+    this.update(limits)
   }
 
   update(limits: ConnectionLimits): void {
     this.#limits = limits
-    this.#tokens = Math.min(this.#tokens, limits.maxConnRate.count)
+    const { maxConnRate, maxConnBurst } = limits
+    if (maxConnRate.count === Number.POSITIVE_INFINITY) this.#bucket = undefined
+    else if (this.#bucket === undefined)
+      this.#bucket = new TokenBucket(maxConnRate, maxConnBurst, this.#now())
+    else this.#bucket.update(maxConnRate, maxConnBurst, this.#now())
   }
 
   /** Counts the peer as connected if it is admitted: call `left` once when it has gone. */
@@ -77,13 +86,9 @@ export class ConnectionGate {
   }
 
   #takeToken(): boolean {
-    const { count, perMs } = this.#limits.maxConnRate
-    if (count === Number.POSITIVE_INFINITY) return true
     const now = this.#now()
-    this.#tokens = Math.min(count, this.#tokens + ((now - this.#refilledAtMs) * count) / perMs)
-    this.#refilledAtMs = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
+    if (this.#bucket?.has(now) === false) return false
+    this.#bucket?.take(1, now)
     return true
   }
 }

@@ -10,7 +10,7 @@ import { BrokerError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import type { Bind } from '../model/schema.ts'
 import { plainHost } from './access-rules.ts'
-import type { BaseTransport } from './base-transport.ts'
+import type { BaseTransport, Traffic } from './base-transport.ts'
 import { type Admission, ConnectionGate, type ListenerCounters } from './connection-limits.ts'
 import { FlushQueue } from './flush-queue.ts'
 import type { ListenerOptions } from './options.ts'
@@ -43,6 +43,8 @@ export interface Listener {
 /** What listeners of one process may share. */
 export interface ListenerContext {
   flushQueue?: FlushQueue
+  /** Where the bytes of all their transports are counted. */
+  traffic?: Traffic
   pskLookup?: PskLookup
 }
 
@@ -75,7 +77,8 @@ class StreamListener implements Listener {
   readonly #flushQueue: FlushQueue
   readonly #gate: ConnectionGate
   /** Every open socket; `undefined` until a transport has come out of it. */
-  readonly #peers = new Map<Socket, Transport | undefined>()
+  readonly #peers = new Map<Socket, BaseTransport | undefined>()
+  readonly #onPause = (): void => void this.#gate.counters.ratePauses++
   #tlsMemory: TlsMemory | undefined
   /** Who waits for the last peer to leave. */
   readonly #waiting: (() => void)[] = []
@@ -147,6 +150,7 @@ class StreamListener implements Listener {
     const pipeline = this.#build(options)
     this.#pipeline = pipeline
     this.#gate.update({ ...options, rules: pipeline.rules })
+    for (const transport of this.#peers.values()) transport?.limit(options.rates, this.#onPause)
   }
 
   async stop(): Promise<void> {
@@ -177,6 +181,7 @@ class StreamListener implements Listener {
     return new Pipeline(options, {
       flushQueue: this.#flushQueue,
       log: this.#log,
+      traffic: this.#context.traffic ?? { bytesReceived: 0, bytesSent: 0 },
       pskLookup: this.#context.pskLookup,
       tlsMemory: () => (this.#tlsMemory ??= createTlsMemory()),
     })
@@ -227,6 +232,7 @@ class StreamListener implements Listener {
     // Stopped, or gone in the meantime.
     if (!this.#peers.has(socket)) return transport.destroy()
     this.#peers.set(socket, transport)
+    transport.limit(this.#pipeline.options.rates, this.#onPause)
     try {
       this.#onTransport(transport)
     } catch (error) {

@@ -2,9 +2,11 @@
 import { constants } from 'node:zlib'
 import type { Bind, Rate } from '../model/schema.ts'
 import type { ListenerConfig, ListenerType, SslConfig, TcpConfig, WebSocketConfig } from './config.ts'
+import type { RateLimit, RateLimits } from './pace.ts'
 import type { TlsOptions } from './tls-options.ts'
 import type { TransportKind } from './transport.ts'
 import type { DeflateOptions, WebSocketOptions } from './ws-step.ts'
+import type { WebSocketFrames } from './ws-transport.ts'
 
 export interface TcpOptions {
   backlog: number
@@ -24,6 +26,9 @@ export interface ListenerOptions {
   bind: Bind
   maxConnections: number
   maxConnRate: Rate
+  maxConnBurst: Rate | undefined
+  /** Of each client. */
+  rates: RateLimits
   accessRules: readonly string[]
   /** undefined = no PROXY header is expected. */
   proxyProtocol: { timeoutMs: number } | undefined
@@ -33,7 +38,7 @@ export interface ListenerOptions {
   /** Of ws and wss. */
   webSocket: WebSocketOptions | undefined
   /** Of ws and wss: whether text frames are taken and sent. */
-  frames: 'binary' | 'text'
+  frames: WebSocketFrames
 }
 
 const KINDS = { tcp: 'tcp', ssl: 'tls', ws: 'ws', wss: 'wss' } as const satisfies Record<
@@ -54,7 +59,7 @@ export function readListener(
   id: string,
   type: ListenerType,
   config: ListenerConfig,
-  frames: 'binary' | 'text' = 'binary',
+  frames: WebSocketFrames = 'binary',
 ): ListenerOptions {
   return {
     id,
@@ -62,6 +67,8 @@ export function readListener(
     bind: config.bind,
     maxConnections: config.max_connections,
     maxConnRate: config.max_conn_rate,
+    maxConnBurst: config.max_conn_burst,
+    rates: readRates(config),
     accessRules: config.access_rules,
     proxyProtocol: config.proxy_protocol ? { timeoutMs: timer(config.proxy_protocol_timeout) } : undefined,
     tcp: readTcp(config.tcp_options),
@@ -69,6 +76,20 @@ export function readListener(
     webSocket: config.websocket === undefined ? undefined : readWebSocket(config.websocket),
     frames,
   }
+}
+
+function readRates(config: ListenerConfig): RateLimits {
+  return {
+    messages: limitOf(config.messages_rate, config.messages_burst),
+    bytes: limitOf(config.bytes_rate, config.bytes_burst),
+    subscribes: limitOf(config.subscribes_rate, config.subscribes_burst),
+  }
+}
+
+/** An endless burst is no limit either. */
+function limitOf(rate: Rate, burst: Rate | undefined): RateLimit | undefined {
+  const isLimit = Number.isFinite(rate.count) && (burst === undefined || Number.isFinite(burst.count))
+  return isLimit ? { rate, burst } : undefined
 }
 
 function readTcp(config: TcpConfig): TcpOptions {
@@ -132,7 +153,7 @@ function readDeflate(config: WebSocketConfig['deflate_opts']): DeflateOptions {
   }
 }
 
-function list(value: string | readonly string[]): string[] {
+export function list(value: string | readonly string[]): string[] {
   const texts = typeof value === 'string' ? [value] : value
   return texts
     .flatMap((text) => text.split(','))
@@ -140,6 +161,6 @@ function list(value: string | readonly string[]): string[] {
     .filter(Boolean)
 }
 
-function timer(ms: number): number {
+export function timer(ms: number): number {
   return ms === Number.POSITIVE_INFINITY ? ms : Math.min(ms, MAX_TIMER_MS)
 }

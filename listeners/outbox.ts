@@ -45,6 +45,7 @@ export class StreamOutbox implements Outbox, Flushable {
   readonly #queue: FlushQueue
   readonly #pool: BufferPool
   readonly #limits: OutboxLimits
+  readonly #traffic: { bytesSent: number }
   /** `buffer` from `#start` to `#used` is not in `#pieces` yet. */
   #start = 0
   #used = 0
@@ -62,11 +63,18 @@ export class StreamOutbox implements Outbox, Flushable {
   #timer: NodeJS.Timeout | undefined
   readonly #onWritten = (): void => this.#relax()
 
-  constructor(carrier: Carrier, queue: FlushQueue, limits: OutboxLimits) {
+  /** @param traffic - where its bytes are counted too */
+  constructor(
+    carrier: Carrier,
+    queue: FlushQueue,
+    limits: OutboxLimits,
+    traffic: { bytesSent: number } = { bytesSent: 0 },
+  ) {
     this.#carrier = carrier
     this.#queue = queue
     this.#pool = queue.pool
     this.#limits = limits
+    this.#traffic = traffic
   }
 
   get unsentBytes(): number {
@@ -117,7 +125,8 @@ export class StreamOutbox implements Outbox, Flushable {
   /** Drops what is unsent and everything written from now on. The transport is gone. */
   close(): void {
     this.#closed = true
-    this.#congested = false
+    // Whoever looks first writes nothing more; what others write is gone with the next flush.
+    this.#congested = true
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#discard()
@@ -131,6 +140,7 @@ export class StreamOutbox implements Outbox, Flushable {
     const half = this.#limits.highWatermarkBytes / 2
     const written = bytes + this.#carrier.pendingBytes >= half ? this.#onWritten : undefined
     this.handedOver += bytes
+    this.#traffic.bytesSent += bytes
     if (this.#pieces.length === 0) {
       this.#carrier.send(this.buffer.subarray(this.#start, this.#used), written)
     } else {

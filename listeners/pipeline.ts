@@ -28,6 +28,7 @@ export interface PipelineEnd {
 export interface PipelineContext {
   flushQueue: TransportContext['flushQueue']
   log: TransportContext['log']
+  traffic: TransportContext['traffic']
   pskLookup: PskLookup | undefined
   /** Made when first needed. */
   tlsMemory(): TlsMemory
@@ -61,6 +62,7 @@ export class Pipeline {
     this.#transport = {
       flushQueue: context.flushQueue,
       log: context.log,
+      traffic: context.traffic,
       limits: tcp,
       nolinger: tcp.nolinger,
     }

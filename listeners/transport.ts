@@ -1,4 +1,5 @@
 import type { PeerCertificate } from '../model/client-info.ts'
+import type { Pace } from './pace.ts'
 
 export type TransportKind = 'tcp' | 'tls' | 'ws' | 'wss' | 'udp' | 'dtls'
 
@@ -51,6 +52,8 @@ export interface Transport {
   readonly local: Address
   readonly certificate: PeerCertificate | undefined
   readonly outbox: Outbox
+  /** How fast the peer may send; undefined = as fast as it can. A reload may change it. */
+  readonly pace?: Pace | undefined
   /** Bytes received and sent so far. */
   readonly bytesReceived: number
   readonly bytesSent: number

@@ -1,43 +1,64 @@
 /**
- * The beginning of a frame whose rest has not come. Grows by doubling, so gathering costs in proportion to the
- * bytes, and is never written over: decoded frames hold slices of it.
+ * Frames of so many bytes are handled in a row, then others have their turn. More than a socket gives at a time,
+ * so it only concerns WebSocket messages and what had to wait.
+ */
+export const MAX_TURN_BYTES = 131_072
+
+/**
+ * The beginning of a frame whose rest has not come, or frames that have to wait. Grows by doubling and moves
+ * only when half of it is used up, so gathering and taking away cost in proportion to the bytes; and is never
+ * written over: decoded frames hold slices of it.
  */
 export class Unread {
   #buffer = EMPTY
+  #start = 0
   #end = 0
 
   get byteLength(): number {
-    return this.#end
+    return this.#end - this.#start
   }
 
   get isEmpty(): boolean {
-    return this.#end === 0
+    return this.#end === this.#start
   }
 
   bytes(): Buffer {
-    return this.#buffer.subarray(0, this.#end)
+    return this.#buffer.subarray(this.#start, this.#end)
   }
 
   append(chunk: Uint8Array): void {
-    const needed = this.#end + chunk.length
-    if (needed > this.#buffer.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#buffer.length))
-      larger.set(this.bytes())
-      this.#buffer = larger
+    if (this.#end + chunk.length > this.#buffer.length) {
+      const held = this.bytes()
+      this.#replace(held, Math.max(held.length + chunk.length, 2 * held.length))
     }
     this.#buffer.set(chunk, this.#end)
-    this.#end = needed
+    this.#end += chunk.length
   }
 
-  /** Keeps what is behind `from` in `bytes`, and nothing else. `wanted` = how much it will be in all, 0 = unknown. */
+  /**
+   * Keeps what is behind `from` in `bytes`, and nothing else.
+   * @param wanted - how much it will be in all as its header says, 0 = unknown. Room is made for it only in
+   *   proportion to what has come: an announced length must not cost memory
+   */
   keep(bytes: Buffer, from: number, wanted: number): void {
-    const isOurs = bytes.buffer === this.#buffer.buffer
-    if (isOurs && from === 0 && bytes.length === this.#end) return
     const rest = bytes.length - from
-    this.#end = 0
-    this.#buffer = rest <= 0 ? EMPTY : Buffer.allocUnsafeSlow(Math.max(rest, wanted))
-    if (rest > 0) this.append(bytes.subarray(from))
+    const isOurs = bytes.buffer === this.#buffer.buffer && bytes.length === this.byteLength
+    if (isOurs && (from === 0 || 2 * rest > this.#buffer.length)) this.#start += from
+    else this.#replace(bytes.subarray(from), rest === 0 ? 0 : Math.max(rest, Math.min(wanted, roomFor(rest))))
+  }
+
+  #replace(content: Uint8Array, size: number): void {
+    const buffer = size === 0 ? EMPTY : Buffer.allocUnsafeSlow(size)
+    buffer.set(content)
+    this.#buffer = buffer
+    this.#start = 0
+    this.#end = content.length
   }
 }
 
 const EMPTY = Buffer.alloc(0)
+const LEAST_ROOM_BYTES = 4096
+
+function roomFor(bytes: number): number {
+  return Math.max(LEAST_ROOM_BYTES, 2 * bytes)
+}

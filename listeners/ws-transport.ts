@@ -4,14 +4,20 @@ import type { WebSocket } from 'ws'
 import { BrokerError } from '../model/errors.ts'
 import { BaseTransport, type TransportContext, type TransportInfo } from './base-transport.ts'
 
+/** What of a WebSocket is taken and sent. */
+export type WebSocketFrames = 'binary' | 'text' | 'any'
+
 export interface WebSocketSettings {
-  /** `binary` refuses text frames; `text` takes both and answers in text where the bytes are UTF-8. */
-  frames: 'binary' | 'text'
+  /** `binary` refuses text frames; `text` and `any` take both: `text` answers in text where the bytes are UTF-8. */
+  frames: WebSocketFrames
   /** A peer from which nothing came for so long is closed. `Infinity` = never. */
   idleTimeoutMs: number
 }
 
 const UNSUPPORTED_DATA = 1003
+const MESSAGE_TOO_BIG = 1009
+/** Of one chunk, compressed: 64 KB of it may unfold to a thousand times as much. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024
 const BINARY = { binary: true, fin: true }
 const TEXT = { binary: false, fin: true }
 
@@ -31,6 +37,7 @@ export class WsTransport extends BaseTransport {
   readonly #idleTimer: NodeJS.Timeout | undefined
   /** ws reads all messages of a chunk at once: those that come while paused wait here. */
   #held: Buffer[] = []
+  #heldBytes = 0
   #paused = false
 
   constructor(
@@ -110,14 +117,27 @@ export class WsTransport extends BaseTransport {
       const error = new BrokerError('PROTOCOL_VIOLATED', 'a text frame on a listener for binary frames')
       return this.#refuse(UNSUPPORTED_DATA, error)
     }
-    if (this.#paused || this.#held.length > 0) this.#held.push(data)
+    if (this.#paused || this.#held.length > 0) this.#hold(data)
     else this.receive(data)
+  }
+
+  #hold(data: Buffer): void {
+    this.#held.push(data)
+    this.#heldBytes += data.length
+    if (this.#heldBytes <= MAX_HELD_BYTES) return
+    this.#held = []
+    const text = 'too many bytes sent while earlier ones were being handled'
+    this.#refuse(MESSAGE_TOO_BIG, new BrokerError('LIMIT_EXCEEDED', text))
   }
 
   #deliverHeld(): void {
     const held = this.#held
     let next = 0
-    while (!this.#paused && !this.ending && next < held.length) this.receive(held[next++] as Buffer)
+    while (!this.#paused && !this.ending && next < held.length) {
+      const data = held[next++] as Buffer
+      this.#heldBytes -= data.length
+      this.receive(data)
+    }
     held.splice(0, next)
     if (!this.#paused && !this.ending) this.#ws.resume()
   }
@@ -126,6 +146,8 @@ export class WsTransport extends BaseTransport {
     if (timeoutMs === Number.POSITIVE_INFINITY) return undefined
     const text = `nothing came for idle_timeout (${timeoutMs} ms)`
     return setTimeout(() => {
+      // While we do not read, the peer's silence means nothing.
+      if (this.#paused) return void this.#idleTimer?.refresh()
       this.endBecause({ kind: 'error', error: new BrokerError('LIMIT_EXCEEDED', text) })
     }, timeoutMs)
   }

@@ -20,6 +20,11 @@ export function all<T>(values: readonly MaybePromise<T>[]): MaybePromise<T[]> {
   return values.some(isPromise) ? Promise.all(values) : (values as T[])
 }
 
+/** Settles when everybody else has had a turn of the event loop. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
 /**
  * `work`, or a rejection with BACKEND_TIMEOUT once `ms` have passed; what `work` says later is not heard any more.
  * @param what - named in the error, e.g. `password_based:mysql`

@@ -10,12 +10,13 @@ export interface PeerCertificate {
 
 /**
  * Who a client is and how it came: what authentication, authorization, hooks and
- * the API see, the same for every protocol. Filled in up to the login's end, then read only.
+ * the API see, the same for every protocol. Filled in up to the login's end, then read only; authenticating again (MQTT 5.0 §4.12.1)
+ * replaces what came with the verdict.
  */
 export interface ClientInfo {
   /** Key in the client table: the client id for MQTT, `<gateway>\u0000<client id>` for gateways. */
-  readonly key: string
-  readonly clientId: string
+  key: string
+  clientId: string
   username: string | undefined
   /** `mqtt`, `stomp`, `mqtt-sn`, `coap`, ... as access rules and hooks name it. */
   readonly protocol: string
@@ -26,13 +27,13 @@ export interface ClientInfo {
   readonly listener: string
   /** Gateway name, undefined for MQTT. */
   readonly gateway: string | undefined
-  readonly zone: string
+  zone: string
   readonly peerHost: string
   readonly peerPort: number
   readonly localPort: number
   readonly certificate: PeerCertificate | undefined
   readonly isBridge: boolean
-  readonly keepAliveSeconds: number
+  keepAliveSeconds: number
   readonly cleanStart: boolean
   /** Put before every topic and filter of this client, with placeholders filled in. */
   mountpoint: string
@@ -44,6 +45,20 @@ export interface ClientInfo {
   /** Unix time in milliseconds at which the login ends; undefined = never. */
   authExpiresAtMs: number | undefined
   readonly connectedAtMs: number
+  /** Filled in by the hub when the client has been let in. */
+  terms?: ClientTerms
+}
+
+/** What a connected client has asked for and said, beyond who it is. */
+export interface ClientTerms {
+  /** CONNECT properties by their MQTT 5 names in camel case; other protocols have theirs, or none. */
+  readonly properties: Readonly<Record<string, unknown>>
+  /** Most unacknowledged deliveries at a time. */
+  readonly receiveMaximum: number
+  /** How long its session outlives the connection; Infinity = for ever. */
+  readonly expiryIntervalMs: number
+  /** Properties of the DISCONNECT with which it has left. */
+  disconnectProperties?: Readonly<Record<string, unknown>>
 }
 
 /** Where a client comes from. A transport is one. */

@@ -31,6 +31,8 @@ export const DISCONNECT_CODES = {
   wildcard_subscriptions_not_supported: ReasonCode.WildcardSubscriptionsNotSupported,
   hook: ReasonCode.ImplementationSpecificError,
   server_shutting_down: ReasonCode.ServerShuttingDown,
+  use_another_server: ReasonCode.UseAnotherServer,
+  server_moved: ReasonCode.ServerMoved,
   internal_error: ReasonCode.UnspecifiedError,
 } as const satisfies Record<string, ReasonCode>
 

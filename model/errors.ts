@@ -13,6 +13,7 @@ export const CODES = {
   LISTEN_FAILED: { fault: 'config', retryable: true },
   BACKEND_FAILED: { fault: 'backend', retryable: true },
   BACKEND_TIMEOUT: { fault: 'backend', retryable: true },
+  STORAGE_FAILED: { fault: 'backend', retryable: true },
   INTERNAL: { fault: 'bug', retryable: false },
 } as const satisfies Record<string, { fault: Fault; retryable: boolean }>
 

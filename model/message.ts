@@ -39,6 +39,11 @@ export class Message {
   wire: unknown
   /** The delivery that all its plain QoS 0 subscribers share. Owned by broker/delivery.ts. */
   plain: unknown
+  /**
+   * Settles when the message is safe with all sessions that outlive the process, undefined = nothing has to be
+   * waited for. Who published it is answered then. Set as it is routed.
+   */
+  stored: Promise<void> | undefined
   #payload: Uint8Array | undefined
   #isOwned: boolean
 
@@ -67,6 +72,7 @@ export class Message {
     this.end = end
     this.wire = undefined
     this.plain = undefined
+    this.stored = undefined
     this.#payload = undefined
     this.#isOwned = false
   }

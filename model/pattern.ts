@@ -32,6 +32,22 @@ export class Pattern {
     return this.#compiled.matcher(text).find()
   }
 
+  /**
+   * Every match replaced by `by`, taken as it is.
+   * @throws RangeError if the result would have more than `maxLength` characters
+   */
+  replaceAll(text: string, by: string, maxLength: number): string {
+    const matcher = this.#compiled.matcher(text)
+    let replaced = ''
+    let from = 0
+    while (matcher.find()) {
+      replaced += text.slice(from, matcher.start()) + by
+      from = matcher.end()
+      if (replaced.length > maxLength) throw new RangeError('the text is too long')
+    }
+    return replaced + text.slice(from)
+  }
+
   /** @returns the match and its groups, '' for a group that took no part; undefined if there is none */
   match(text: string): string[] | undefined {
     const matcher = this.#compiled.matcher(text)

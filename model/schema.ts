@@ -44,9 +44,16 @@ export const Count = (
     ...field('count', value, options),
   })
 
-/** `500/s`, `1000/10s`, `10MB/s`, or `infinity`. A plain number is per second. */
-export const RateOf = (value: string | number | undefined, options: FieldOptions): TUnsafe<Rate> =>
-  Type.Unsafe<Rate>({ type: ['string', 'number'], ...field('rate', value, options) })
+/** `500/s`, `1000/10s`, `10MB/s`, or `infinity`. A plain number is per second. `minimum` is of the count. */
+export const RateOf = (
+  value: string | number | undefined,
+  options: FieldOptions & { minimum?: number },
+): TUnsafe<Rate> =>
+  Type.Unsafe<Rate>({
+    type: ['string', 'number'],
+    ...(options.minimum === undefined ? {} : { minimum: options.minimum }),
+    ...field('rate', value, options),
+  })
 
 /** Where a listener binds. `host` undefined = every address. */
 export interface Bind {

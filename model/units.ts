@@ -28,7 +28,7 @@ const DURATION = /^(?:\d+(?:\.\d+)?(?:ms|[dhms]))+$/i
 const DURATION_PART = /(\d+(?:\.\d+)?)(ms|[dhms])/gi
 const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)$/i
 const BIND = /^(?:(?:\[(.*)\]|([^:[\]]*)):)?(\d{1,5})$/
-const RATE = /^(\d+|\d+(?:\.\d+)?\s*(?:B|KB|MB|GB))\s*\/\s*((?:ms|[dhms])|(?:\d+(?:ms|[dhms]))+)$/i
+const RATE = /^(\d+|\d+(?:\.\d+)?\s*(?:B|KB|MB|GB))(?:\s*\/\s*((?:ms|[dhms])|(?:\d+(?:ms|[dhms]))+))?$/i
 
 /**
  * `1h30m` -> 5400000. A plain number is milliseconds.
@@ -107,17 +107,14 @@ export function formatCount(count: number): string | number {
 }
 
 /**
- * `10MB/500ms` -> 10485760 per 500. A plain number is per second.
+ * `10MB/500ms` -> 10485760 per 500. Without a time it is per second.
+ * @param minimum - of the count
  * @throws BrokerError CONFIG_INVALID
  */
-export function parseRate(value: unknown): Rate {
-  const plain = parsePlain(value)
-  if (plain !== undefined) return { count: plain, perMs: 1000 }
-  const match = typeof value === 'string' ? RATE.exec(value.trim()) : null
-  const [, amount = '', period = ''] = match ?? []
-  const perMs = match === null ? 0 : parseDuration(/^\d/.test(period) ? period : `1${period}`)
-  if (perMs === 0) throw unexpected('rate', value)
-  return { count: parseSize(amount), perMs }
+export function parseRate(value: unknown, minimum = 0): Rate {
+  const rate = readRate(value)
+  if (rate.count >= minimum) return rate
+  throw new BrokerError('CONFIG_INVALID', `expected a rate of ${minimum} or more, found ${found(value)}`)
 }
 
 /** 10485760 per 500 -> `10MB/500ms`. Only whole megabytes are written as a size: a rate does not know what it counts. */
@@ -157,6 +154,16 @@ function parsePlain(value: unknown): number | undefined {
   const text = value.trim().toLowerCase()
   if (text === 'infinity') return Number.POSITIVE_INFINITY
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}
+
+function readRate(value: unknown): Rate {
+  const plain = parsePlain(value)
+  if (plain !== undefined) return { count: plain, perMs: 1000 }
+  const match = typeof value === 'string' ? RATE.exec(value.trim()) : null
+  const [, amount = '', period = 's'] = match ?? []
+  const perMs = match === null ? 0 : parseDuration(/^\d/.test(period) ? period : `1${period}`)
+  if (perMs === 0) throw unexpected('rate', value)
+  return { count: parseSize(amount), perMs }
 }
 
 function unexpected(unit: Unit, value: unknown): BrokerError {

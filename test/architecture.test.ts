@@ -16,6 +16,8 @@ const FOLDERS = [
   'broker',
   'cli',
   'config',
+  'control',
+  'connectors',
   'dashboard',
   'docs',
   'etc',

@@ -4,28 +4,33 @@
  *
  *     connect -> connecting (somebody is being asked) -> connected -> closed
  */
+import type { Pace } from '../../listeners/pace.ts'
 import type { CloseReason, Transport, TransportHandler } from '../../listeners/transport.ts'
-import { Unread } from '../../listeners/unread.ts'
-import { isPromise, type MaybePromise } from '../../model/async.ts'
+import { MAX_TURN_BYTES, Unread } from '../../listeners/unread.ts'
+import { isPromise, type MaybePromise, nextTurn } from '../../model/async.ts'
 import { DISCONNECT_CODES, type DisconnectReason } from '../../model/disconnect-reason.ts'
 import { faultOf, messageOf } from '../../model/errors.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { Deadline } from '../../model/timers.ts'
 import type { Delivery, Receiver } from '../broker.ts'
 import type { HubClient } from '../client.ts'
+import type { Answers } from './answers.ts'
+import { countPacket } from './count-packet.ts'
 import { decodePacket } from './decode.ts'
 import { emptyPublish } from './decode-publish.ts'
 import { encodePacket, PINGRESP, writeAck } from './encode.ts'
 import { writePublish } from './encode-publish.ts'
 import { frameLength } from './frame.ts'
 import { handleAck, handleShortAck } from './handle-acks.ts'
+import { type EnhancedAuth, handleAuth, handleUnderWay } from './handle-auth.ts'
 import { answerBadConnect, answerFailedConnect, handleConnect } from './handle-connect.ts'
 import { handleDisconnect } from './handle-disconnect.ts'
 import { handlePublish } from './handle-publish.ts'
 import { handleSubscribe, handleUnsubscribe } from './handle-subscribe.ts'
 import { MqttError, protocolError } from './mqtt-error.ts'
-import type { MqttContext, MqttListenerSettings } from './options.ts'
+import type { MqttContext, MqttListenerSettings, MqttOptions } from './options.ts'
 import type { OutboundAliases } from './outbound-aliases.ts'
+import { charge } from './pace.ts'
 import { PacketType, type ProtocolVersion, type ServerPacket } from './packets.ts'
 
 /** Bytes kept that arrive although reading has stopped: TLS and WebSocket may hand out some more. */
@@ -39,6 +44,8 @@ export class MqttConnection implements TransportHandler, Receiver {
   readonly publishPacket = emptyPublish()
   version: ProtocolVersion = 5
   client: HubClient | undefined
+  /** Of a client whose CONNECT names an authentication method. */
+  auth: EnhancedAuth | undefined
   /** Largest packet the client takes [MQTT-3.1.2-24]. */
   maxPacketBytes = Number.POSITIVE_INFINITY
   /** Request Problem Information [MQTT-3.1.2-29] */
@@ -47,12 +54,15 @@ export class MqttConnection implements TransportHandler, Receiver {
   aliases: Map<number, string> | undefined
   /** Aliases for the client; undefined = it wants none. */
   outboundAliases: OutboundAliases | undefined
+  /** What waits until the storage has it; made with the first answer that has to. */
+  answers: Answers | undefined
   /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
   nowMs = Date.now()
   #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
   #unread: Unread | undefined
   #isWaiting = false
   #isBackedUp = false
+  #isPaced = false
   #hasMountpoint = false
   /** Until CONNECT is whole: for the idle timeout. After CONNACK: for the keep alive. */
   #timer: Deadline
@@ -64,9 +74,16 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.transport = transport
     this.context = context
     this.listener = listener
-    this.#timer = new Deadline(context.options.idleTimeoutMs, () => this.close('idle_timeout'))
+    this.#timer = new Deadline(this.options.idleTimeoutMs, () => this.close('idle_timeout'))
     context.newcomers.add(this)
     transport.handler = this
+  }
+
+  /** What holds in the zone of its client, or of its listener as long as it has none. */
+  get options(): MqttOptions {
+    const { zones, options } = this.context
+    if (zones === undefined) return options
+    return zones.get(this.client?.info.zone ?? this.listener.zone) ?? options
   }
 
   get isOpen(): boolean {
@@ -112,6 +129,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   }
 
   release(packetId: number): void {
+    this.context.hub.metrics.packetsPubrelSent++
     writeAck(this.transport.outbox, this.version, PacketType.PUBREL, packetId, ReasonCode.Success)
   }
 
@@ -119,11 +137,13 @@ export class MqttConnection implements TransportHandler, Receiver {
    * The broker ends it: an MQTT 5 client is told why, others see the connection close. Nothing comes after
    * DISCONNECT [MQTT-3.14.4-1] but the end [MQTT-3.14.4-2], whether it could be sent or not [MQTT-4.13.2-1].
    */
-  end(reason: DisconnectReason): void {
+  end(reason: DisconnectReason, serverReference?: string): void {
     if (this.#state === 'closed') return
     // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK
-    if (this.#state === 'connected')
-      this.send({ type: PacketType.DISCONNECT, code: DISCONNECT_CODES[reason] })
+    if (this.#state === 'connected') {
+      const properties = serverReference === undefined ? undefined : { serverReference }
+      this.send({ type: PacketType.DISCONNECT, code: DISCONNECT_CODES[reason], properties })
+    }
     this.#finish(reason)
     this.transport.end()
   }
@@ -133,8 +153,10 @@ export class MqttConnection implements TransportHandler, Receiver {
   /** @returns false if there was nothing to send: see `encodePacket` */
   send(packet: ServerPacket): boolean {
     const bytes = encodePacket(this.version, packet, this.maxPacketBytes)
-    if (bytes.length > 0) this.transport.outbox.append(bytes)
-    return bytes.length > 0
+    if (bytes.length === 0) return false
+    countPacket(this.context.hub.metrics, packet)
+    this.transport.outbox.append(bytes)
+    return true
   }
 
   /** Our side ends it, for a reason of ours or for what the client did. */
@@ -163,7 +185,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.#state = 'connected'
     this.#login = undefined
     this.#hasMountpoint = client.info.mountpoint !== ''
-    this.#keepAliveMs = keepAliveSeconds * 1000 * this.context.options.keepAliveMultiplier
+    this.#keepAliveMs = keepAliveSeconds * 1000 * this.options.keepAliveMultiplier
     this.#armKeepAlive(this.#keepAliveMs)
     client.start()
   }
@@ -172,7 +194,7 @@ export class MqttConnection implements TransportHandler, Receiver {
 
   #write(delivery: Delivery, topic: string, topicAlias: number): boolean {
     const nowMs = delivery.message.expiresAtMs === 0 ? 0 : Date.now()
-    return writePublish(
+    const isWritten = writePublish(
       this.transport.outbox,
       this.version,
       delivery,
@@ -182,6 +204,8 @@ export class MqttConnection implements TransportHandler, Receiver {
       nowMs,
       this.context.topicBytes,
     )
+    if (isWritten) this.context.hub.metrics.packetsPublishSent++
+    return isWritten
   }
 
   #writeAliased(aliases: OutboundAliases, delivery: Delivery, topic: string): boolean {
@@ -199,7 +223,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   // Reading -------------------------------------------------------------------------
 
   get #isPaused(): boolean {
-    return this.#isWaiting || this.#isBackedUp
+    return this.#isWaiting || this.#isBackedUp || this.#isPaced
   }
 
   /** Handles the packets in `bytes`, as far as they are whole and nothing makes it wait. @returns where it stopped. */
@@ -209,16 +233,18 @@ export class MqttConnection implements TransportHandler, Receiver {
     try {
       // [MQTT-3.1.4-6] nothing after the end, a refusal for one
       while (!this.#isPaused && this.#state !== 'closed') {
-        const length = frameLength(bytes, at, end, this.context.options.maxPacketBytes) // [MQTT-3.2.2-15]
+        const length = frameLength(bytes, at, end, this.options.maxPacketBytes) // [MQTT-3.2.2-15]
         if (length <= 0) {
           if (this.#state === 'connect' && at < end) refuseOtherThanConnect(bytes[at] as number)
           break
         }
         const handled = this.#handle(bytes, at, at + length)
+        if (this.transport.pace !== undefined) this.#keepPace(this.transport.pace, bytes[at] as number)
         at += length
         if (isPromise(handled)) this.#waitFor(handled)
         // What we answer must not pile up while the client does not read: it is heard again when it has.
         else if (this.transport.outbox.congested) this.#backUp()
+        else if (at >= MAX_TURN_BYTES && at < end) this.#waitFor(nextTurn())
       }
     } catch (error) {
       this.#fail(error, bytes, at)
@@ -227,10 +253,14 @@ export class MqttConnection implements TransportHandler, Receiver {
   }
 
   #handle(bytes: Buffer, start: number, end: number): MaybePromise<void> {
-    if (this.client === undefined) return handleConnect(this, bytes, start, end)
+    if (this.client === undefined)
+      return (this.auth === undefined ? handleConnect : handleUnderWay)(this, bytes, start, end)
     const first = bytes[start] as number
     if (first >> 4 === PacketType.PUBLISH) return handlePublish(this, this.client, bytes, start, end)
-    if (end - start === 4 && handleShortAck(this, this.client, first, bytes, start)) return
+    if (end - start === 4) {
+      const handled = handleShortAck(this, this.client, first, bytes, start)
+      if (handled !== false) return handled
+    }
     const packet = decodePacket(this.version, bytes, start, end)
     switch (packet.type) {
       case PacketType.SUBSCRIBE:
@@ -238,15 +268,17 @@ export class MqttConnection implements TransportHandler, Receiver {
       case PacketType.UNSUBSCRIBE:
         return handleUnsubscribe(this, this.client, packet)
       case PacketType.PINGREQ:
+        this.context.hub.metrics.packetsPingreqReceived++
+        this.context.hub.metrics.packetsPingrespSent++
         this.transport.outbox.append(PINGRESP) // [MQTT-3.12.4-1]
         this.context.hub.hooks.run('client.ping', this.client.info)
         return
       case PacketType.DISCONNECT:
         return handleDisconnect(this, this.client, packet)
       case PacketType.AUTH:
-        throw protocolError('AUTH without an authentication method in CONNECT') // [MQTT-4.12.0-7]
+        return handleAuth(this, packet)
       default:
-        handleAck(this, this.client, packet)
+        return handleAck(this, this.client, packet)
     }
   }
 
@@ -263,9 +295,7 @@ export class MqttConnection implements TransportHandler, Receiver {
       this.#unread = undefined
       return
     }
-    const length = this.#isPaused
-      ? 0
-      : frameLength(bytes, from, bytes.length, this.context.options.maxPacketBytes)
+    const length = this.#isPaused ? 0 : frameLength(bytes, from, bytes.length, this.options.maxPacketBytes)
     this.#unread ??= new Unread()
     this.#unread.keep(bytes, from, length < 0 ? -length : 0)
   }
@@ -298,6 +328,19 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.transport.pause()
   }
 
+  /** A client that has sent more than its rates allow is not heard until it may again. */
+  #keepPace(pace: Pace, firstByte: number): void {
+    charge(pace, firstByte, this.publishPacket)
+    if (!pace.isSpent || !this.isOpen) return
+    this.#isPaced = true
+    this.transport.pause()
+    this.context.hub.metrics.connectionsPaused++
+    pace.wait(() => {
+      this.#isPaced = false
+      this.#goOn()
+    })
+  }
+
   #goOn(): void {
     if (this.#state === 'closed' || this.#isPaused) return
     this.nowMs = Date.now()
@@ -320,7 +363,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     else context.log.error({ ...fields, error }, 'error while serving a connection, closed')
     const code = error instanceof MqttError ? error.reasonCode : ReasonCode.UnspecifiedError
     if (this.#state === 'connect' && bytes !== undefined) answerBadConnect(this, code, bytes, at)
-    if (this.#state === 'connecting') answerFailedConnect(this)
+    if (this.#state === 'connecting') answerFailedConnect(this, error instanceof MqttError ? code : undefined)
     const reason = reasonFor(code)
     client?.close(reason)
     if (this.#state === 'connected') this.send({ type: PacketType.DISCONNECT, code, ...this.#explain(error) })
@@ -337,10 +380,12 @@ export class MqttConnection implements TransportHandler, Receiver {
   #finish(reason: DisconnectReason): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.context.hub.metrics.connectionsClosed[reason]++
     this.#timer.clear()
     this.context.newcomers.delete(this)
     this.#unread = undefined
     this.#login?.abort()
+    this.auth?.close()
     this.client?.close(reason)
   }
 

@@ -1,8 +1,9 @@
 /** PUBACK, PUBREC, PUBREL and PUBCOMP from a client (MQTT 5.0 §4.3). */
+import type { MaybePromise } from '../../model/async.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
+import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
-import { writeAck } from './encode.ts'
 import { type AckPacket, PacketType } from './packets.ts'
 
 const { Success, PacketIdentifierNotFound } = ReasonCode
@@ -11,28 +12,22 @@ export function handleAck(
   connection: MqttConnection,
   client: HubClient,
   { type, packetId, code }: AckPacket,
-): void {
+): MaybePromise<void> {
   switch (type) {
     case PacketType.PUBACK:
-      client.acked(packetId)
-      return
+      return handlePuback(connection, client, packetId)
     case PacketType.PUBREC:
-      // [MQTT-4.4.0-2] refused counts as acknowledged, and no PUBREL follows
-      if (code >= 0x80) client.acked(packetId)
-      else reply(connection, PacketType.PUBREL, packetId, client.received(packetId)) // [MQTT-4.3.3-4]
-      return
+      return handlePubrec(connection, client, packetId, code)
     case PacketType.PUBREL:
-      // [MQTT-4.3.3-11], [MQTT-4.3.3-13] expired or not; [MQTT-4.3.3-12] the id is free
-      reply(connection, PacketType.PUBCOMP, packetId, client.session.awaitingRelease.delete(packetId))
-      return
+      return handlePubrel(connection, client, packetId)
     case PacketType.PUBCOMP:
-      client.completed(packetId)
+      handlePubcomp(connection, client, packetId)
   }
 }
 
 /**
  * The same for the four-byte form that nearly every acknowledgement has, without making a packet of it.
- * @returns false if it is something else
+ * @returns false if it is something else, a promise if the client has to wait
  */
 export function handleShortAck(
   connection: MqttConnection,
@@ -40,19 +35,63 @@ export function handleShortAck(
   first: number,
   bytes: Buffer,
   start: number,
-): boolean {
+): MaybePromise<void> | false {
   const packetId = ((bytes[start + 2] as number) << 8) | (bytes[start + 3] as number)
   if (packetId === 0) return false // decodePacket says what is wrong with it
-  if (first === 0x40) client.acked(packetId)
-  else if (first === 0x50) reply(connection, PacketType.PUBREL, packetId, client.received(packetId))
-  else if (first === 0x62) {
-    reply(connection, PacketType.PUBCOMP, packetId, client.session.awaitingRelease.delete(packetId))
-  } else if (first === 0x70) client.completed(packetId)
+  if (first === 0x50) return handlePubrec(connection, client, packetId, Success)
+  if (first === 0x62) return handlePubrel(connection, client, packetId)
+  if (first === 0x40) handlePuback(connection, client, packetId)
+  else if (first === 0x70) handlePubcomp(connection, client, packetId)
   else return false
-  return true
 }
 
-function reply(connection: MqttConnection, type: 6 | 7, packetId: number, isKnown: boolean): void {
+function handlePuback({ context }: MqttConnection, client: HubClient, packetId: number): void {
+  const { metrics } = context.hub
+  metrics.packetsPubackReceived++
+  if (!client.acked(packetId)) metrics.packetsPubackMissed++
+}
+
+function handlePubrec(
+  connection: MqttConnection,
+  client: HubClient,
+  packetId: number,
+  code: ReasonCode,
+): MaybePromise<void> {
+  const { metrics } = connection.context.hub
+  metrics.packetsPubrecReceived++
+  const isRefused = code >= 0x80
+  // [MQTT-4.4.0-2] refused counts as acknowledged, and no PUBREL follows
+  const isKnown = isRefused ? client.acked(packetId) : client.received(packetId)
+  if (!isKnown) metrics.packetsPubrecMissed++
+  if (!isRefused) return reply(connection, client, PacketType.PUBREL, packetId, isKnown) // [MQTT-4.3.3-4]
+}
+
+/** [MQTT-4.3.3-11], [MQTT-4.3.3-13] expired or not; [MQTT-4.3.3-12] the id is free */
+function handlePubrel(connection: MqttConnection, client: HubClient, packetId: number): MaybePromise<void> {
+  const { metrics } = connection.context.hub
+  metrics.packetsPubrelReceived++
+  const isKnown = client.session.incoming.delete(packetId)
+  if (!isKnown) metrics.packetsPubrelMissed++
+  return reply(connection, client, PacketType.PUBCOMP, packetId, isKnown)
+}
+
+function handlePubcomp({ context }: MqttConnection, client: HubClient, packetId: number): void {
+  const { metrics } = context.hub
+  metrics.packetsPubcompReceived++
+  if (!client.completed(packetId)) metrics.packetsPubcompMissed++
+}
+
+/**
+ * A kept session has to remember this step before the peer goes on, or a restart would take both back to the step
+ * before: a released message would be sent again, a published one be taken for a copy.
+ */
+function reply(
+  connection: MqttConnection,
+  client: HubClient,
+  type: 6 | 7,
+  packetId: number,
+  isKnown: boolean,
+): MaybePromise<void> {
   const code = isKnown ? Success : PacketIdentifierNotFound // [MQTT-3.6.2-1] [MQTT-3.7.2-1]
-  writeAck(connection.transport.outbox, connection.version, type, packetId, code)
+  return answerWhenSafe(connection, type, packetId, code, client.session.mirror?.unsafe)
 }

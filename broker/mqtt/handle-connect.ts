@@ -1,17 +1,19 @@
 /** CONNECT: checks, who it is, what it wants to keep, and the answer (MQTT 5.0 §3.1, §3.2). */
-import { randomBytes } from 'node:crypto'
 import type { Login } from '../../model/access.ts'
 import { andThen, type MaybePromise } from '../../model/async.ts'
 import { arrivingClient, type ClientInfo } from '../../model/client-info.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { topicLevels } from '../../model/topic.ts'
-import type { Connected, Refused, SessionOptions, Will } from '../broker.ts'
+import type { Connected, Refused } from '../broker.ts'
 import type { HubClient } from '../client.ts'
+import { NEVER_EXPIRES, type Terms, termsOf } from './connect-terms.ts'
 import type { MqttConnection } from './connection.ts'
 import { connectVersion, decodeConnect } from './decode-connect.ts'
+import { converse, EnhancedAuth } from './handle-auth.ts'
+import { type Identity, identify } from './identity.ts'
 import type { MqttOptions } from './options.ts'
 import { OutboundAliases } from './outbound-aliases.ts'
-import { type ConnectPacket, PacketType, type Properties, type WillPacket } from './packets.ts'
+import { type ConnectPacket, PacketType, type Properties } from './packets.ts'
 
 /** §3.2.2.2, those that refuse */
 const CONNACK_CODES: ReadonlySet<ReasonCode> = new Set([
@@ -38,9 +40,6 @@ const CONNACK_CODES: ReadonlySet<ReasonCode> = new Set([
   ReasonCode.ConnectionRateExceeded,
 ])
 
-/** 0xFFFFFFFF: the session does not expire (§3.1.2.11.2). */
-const NEVER_EXPIRES = 0xffff_ffff
-
 export function handleConnect(
   connection: MqttConnection,
   bytes: Buffer,
@@ -48,20 +47,42 @@ export function handleConnect(
   end: number,
 ): MaybePromise<void> {
   const packet = decodeConnect(bytes, start, end)
+  connection.context.hub.metrics.packetsConnectReceived++
   connection.version = packet.version
   const signal = connection.connecting()
   connection.maxPacketBytes = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY
-  const { topicAliasMaximum = 0 } = packet.properties ?? {}
-  if (topicAliasMaximum > 0) connection.outboundAliases = new OutboundAliases(topicAliasMaximum)
-  connection.wantsReasons = packet.properties?.requestProblemInformation !== 0
-  const { hub, options } = connection.context
-  const refusal = check(packet, options, hub.options.maxTopicLevels)
+  const { options, transport, listener } = connection
+  const { hub, log } = connection.context
+  const refusal = check(packet, options)
   if (refusal !== undefined) return refuse(connection, refusal, {})
-  const login = toLogin(connection, packet, signal)
-  const wanted = sessionOptions(packet, options)
-  return andThen(hub.connect(login, wanted, connection), (answer) =>
-    conclude(connection, packet, login, wanted, answer),
+  const identity = identify(packet, { options, transport, zone: listener.zone, log })
+  if (typeof identity === 'number') return refuse(connection, identity, {})
+  const login = toLogin(connection, packet, identity, signal)
+  // How many levels depends on who it is, like every limit of the hub.
+  if (packet.will !== undefined && topicLevels(packet.will.topic) > hub.limitsOf(login.client).maxTopicLevels)
+    return refuse(connection, ReasonCode.TopicNameInvalid, {})
+  let terms: Terms | undefined
+  const wish = () => {
+    // Authentication may have put it into another zone.
+    const { client } = login
+    const ofZone = connection.context.zones?.get(client.zone) ?? connection.context.options
+    client.keepAliveSeconds = ofZone.serverKeepAliveSeconds ?? packet.keepAliveSeconds // [MQTT-3.2.2-22]
+    terms = termsOf(packet, login.properties ?? {}, ofZone)
+    accept(connection, terms.properties)
+    return terms.session
+  }
+  if (login.authMethod !== undefined) connection.auth = new EnhancedAuth(connection, login.authMethod)
+  return andThen(hub.connectInSteps(login, wish, connection), (outcome) =>
+    converse(connection, outcome, (answer) => conclude(connection, packet, login, terms, answer)),
   )
+}
+
+/** What the client wants holds for all that it is sent from CONNACK on. */
+function accept(connection: MqttConnection, properties: Properties): void {
+  const { maximumPacketSize, topicAliasMaximum = 0, requestProblemInformation } = properties
+  connection.maxPacketBytes = maximumPacketSize ?? Number.POSITIVE_INFINITY
+  if (topicAliasMaximum > 0) connection.outboundAliases = new OutboundAliases(topicAliasMaximum)
+  connection.wantsReasons = requestProblemInformation !== 0
 }
 
 /** The CONNECT could not be understood: says so in the version it seems to be in, if it shows one [MQTT-3.1.4-1]. */
@@ -80,110 +101,80 @@ export function answerBadConnect(
   connection.send({ type: PacketType.CONNACK, sessionPresent: false, code })
 }
 
-/** Something of ours went wrong while the client was being logged in. */
-export function answerFailedConnect(connection: MqttConnection): void {
-  connection.send({ type: PacketType.CONNACK, sessionPresent: false, code: ReasonCode.ServerUnavailable })
-}
-
-/** What an MQTT 5 client asks for, within what the broker allows. */
-export function sessionExpiryMs(seconds: number, options: MqttOptions): number {
-  const wantedMs = seconds === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : seconds * 1000
-  return Math.min(wantedMs, options.maxSessionExpiryMs)
+/** Something went wrong while the client was being logged in; without a code it was of ours. */
+export function answerFailedConnect(
+  connection: MqttConnection,
+  code: ReasonCode = ReasonCode.ServerUnavailable,
+): void {
+  connection.send({ type: PacketType.CONNACK, sessionPresent: false, code: connackCode(code) })
 }
 
 /** @returns why it is refused before anybody is asked */
-function check(packet: ConnectPacket, options: MqttOptions, maxTopicLevels: number): ReasonCode | undefined {
-  const { version, will } = packet
-  const clientId = wantedClientId(packet, options)
-  // [MQTT-4.12.0-1] [MQTT-4.12.0-4]
-  if (packet.properties?.authenticationMethod !== undefined) return ReasonCode.BadAuthenticationMethod
-  if (clientId === '') {
-    // [MQTT-3.1.3-8 (3.1.1)] no id, no session to be found again; 3.1 knows no empty id at all
-    if (version === 3 || (version === 4 && !packet.cleanStart)) return ReasonCode.ClientIdentifierNotValid
-  }
-  // [MQTT-3.1.3-8], [MQTT-3.1.3-5] but 23 bytes are always accepted
-  if (Buffer.byteLength(clientId) > options.maxClientIdBytes) return ReasonCode.ClientIdentifierNotValid
+function check(packet: ConnectPacket, options: MqttOptions): ReasonCode | undefined {
+  const { will } = packet
   if (will === undefined) return undefined
   if (will.qos > options.maxQos) return ReasonCode.QoSNotSupported // [MQTT-3.2.2-12]
-  if (will.retain && !options.retainAvailable) return ReasonCode.RetainNotSupported // [MQTT-3.2.2-13]
-  return topicLevels(will.topic) > maxTopicLevels ? ReasonCode.TopicNameInvalid : undefined
+  return will.retain && !options.retainAvailable ? ReasonCode.RetainNotSupported : undefined // [MQTT-3.2.2-13]
 }
 
-/** '' if the client leaves it to us. */
-function wantedClientId(packet: ConnectPacket, options: MqttOptions): string {
-  return (options.useUsernameAsClientId && packet.username) || packet.clientId
-}
-
-function toLogin(connection: MqttConnection, packet: ConnectPacket, signal: AbortSignal): Login {
+function toLogin(
+  connection: MqttConnection,
+  packet: ConnectPacket,
+  identity: Identity,
+  signal: AbortSignal,
+): Login {
   const { enableAuthn, mountpoint } = connection.listener
-  const client = toClientInfo(connection, packet)
-  const login: Login = { client, password: packet.password, mountpoint, enableAuthn, signal }
+  const client = toClientInfo(connection, packet, identity)
+  const { authenticationMethod: authMethod, authenticationData: authData } = packet.properties ?? {}
+  const { password } = packet
+  const login: Login = { client, password, authMethod, authData, mountpoint, enableAuthn, signal }
   if (packet.properties !== undefined) login.properties = { ...packet.properties }
   return login
 }
 
-function toClientInfo(connection: MqttConnection, packet: ConnectPacket): ClientInfo {
-  const { transport, listener, context } = connection
-  // [MQTT-3.1.3-6], [MQTT-3.1.3-7] without an id the client gets one that nobody else has
-  const clientId = wantedClientId(packet, context.options) || `auto-${randomBytes(12).toString('hex')}`
+function toClientInfo(connection: MqttConnection, packet: ConnectPacket, identity: Identity): ClientInfo {
+  const { transport, listener, options } = connection
   return arrivingClient(transport, {
-    key: clientId,
-    clientId,
-    username: packet.username,
+    key: identity.clientId,
+    ...identity,
     protocol: 'mqtt',
     protocolName: packet.version === 3 ? 'MQIsdp' : 'MQTT',
     protocolVersion: String(packet.version),
     gateway: undefined,
     zone: listener.zone,
     isBridge: packet.isBridge,
-    keepAliveSeconds: context.options.serverKeepAliveSeconds ?? packet.keepAliveSeconds, // [MQTT-3.2.2-22]
+    keepAliveSeconds: options.serverKeepAliveSeconds ?? packet.keepAliveSeconds, // [MQTT-3.2.2-22]
     cleanStart: packet.cleanStart,
     connectedAtMs: connection.nowMs,
   })
 }
 
 /** What hooks may add to CONNACK: nothing that a client must not be sent unasked [MQTT-3.1.2-28] [MQTT-4.12.0-6]. */
-function ofHooks(packet: ConnectPacket, properties: Properties): Properties {
+function ofHooks({ properties: asked }: Terms, properties: Properties): Properties {
   const { authenticationMethod: _, authenticationData: __, responseInformation, ...others } = properties
-  if (responseInformation === undefined || packet.properties?.requestResponseInformation !== 1) return others
+  if (responseInformation === undefined || asked.requestResponseInformation !== 1) return others
   return { ...others, responseInformation }
-}
-
-function sessionOptions(packet: ConnectPacket, options: MqttOptions): SessionOptions {
-  const { properties, cleanStart, will } = packet
-  const wanted: SessionOptions = {
-    cleanStart,
-    expiryIntervalMs: 0,
-    receiveMaximum: properties?.receiveMaximum ?? 65_535, // §3.1.2.11.3
-  }
-  if (packet.version === 5)
-    wanted.expiryIntervalMs = sessionExpiryMs(properties?.sessionExpiryInterval ?? 0, options)
-  else if (!cleanStart) wanted.expiryIntervalMs = options.sessionExpiryMs // [MQTT-3.1.2-4 (3.1.1)]
-  if (will !== undefined) wanted.will = toWill(will)
-  return wanted
-}
-
-function toWill(will: WillPacket): Will {
-  const { willDelayInterval = 0, ...properties } = will.properties ?? {}
-  const { topic, payload, qos, retain } = will
-  const travelling = Object.keys(properties).length === 0 ? undefined : properties // [MQTT-3.1.3-10]
-  return { topic, payload, qos, retain, delaySeconds: willDelayInterval, properties: travelling }
 }
 
 function conclude(
   connection: MqttConnection,
   packet: ConnectPacket,
   login: Login,
-  wanted: SessionOptions,
+  terms: Terms | undefined,
   answer: Connected | Refused,
 ): void {
-  if (answer.kind === 'refused') return refuse(connection, answer.reason, answer.properties) // [MQTT-3.1.4-2]
+  // [MQTT-3.1.4-2] [MQTT-4.12.0-4]
+  if (answer.kind === 'refused') return refuse(connection, answer.reason, answer.properties)
   const client = answer.client as HubClient
   if (!connection.isOpen) return client.close('tcp_closed') // it left while others were being asked
   connection.client = client
   const properties =
-    packet.version === 5
-      ? { ...connackProperties(connection, packet, login, wanted), ...ofHooks(packet, answer.properties) }
+    packet.version === 5 && terms !== undefined
+      ? {
+          ...connackProperties(connection, packet, login, terms),
+          ...ofHooks(terms, answer.properties),
+          ...connection.auth?.properties(answer.authData), // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+        }
       : undefined
   // [MQTT-3.2.0-1] the first thing it is sent, [MQTT-3.2.0-2] and once; [MQTT-3.1.4-5]
   const isSent = connection.send({
@@ -196,17 +187,14 @@ function conclude(
   else connection.closeQuietly('frame_too_large') // nothing may come before it, and it cannot be told
 }
 
-/**
- * What the client has to know because it differs from what it asked for, or from what the standard presumes.
- * Never an authentication method [MQTT-4.12.0-6].
- */
+/** What the client has to know because it differs from what it asked for, or from what the standard presumes. */
 function connackProperties(
   connection: MqttConnection,
   packet: ConnectPacket,
   login: Login,
-  wanted: SessionOptions,
+  { session, properties: asked }: Terms,
 ): Properties {
-  const { options } = connection.context
+  const { options } = connection
   const { clientId } = login.client
   const properties: Properties = { topicAliasMaximum: options.maxTopicAlias }
   if (clientId !== packet.clientId) properties.assignedClientIdentifier = clientId // [MQTT-3.2.2-16]
@@ -219,14 +207,11 @@ function connackProperties(
   if (options.serverKeepAliveSeconds !== undefined)
     properties.serverKeepAlive = options.serverKeepAliveSeconds // [MQTT-3.2.2-21]
   // [MQTT-3.1.2-28] only for who asks
-  if (packet.properties?.requestResponseInformation === 1 && options.responseInformation !== '')
+  if (asked.requestResponseInformation === 1 && options.responseInformation !== '')
     properties.responseInformation = options.responseInformation
-  const expirySeconds = wanted.expiryIntervalMs / 1000
-  const askedSeconds = packet.properties?.sessionExpiryInterval ?? 0
-  if (expirySeconds < askedSeconds && askedSeconds !== NEVER_EXPIRES)
-    properties.sessionExpiryInterval = expirySeconds
-  if (askedSeconds === NEVER_EXPIRES && Number.isFinite(expirySeconds))
-    properties.sessionExpiryInterval = expirySeconds
+  const expirySeconds = Math.min(Math.floor(session.expiryIntervalMs / 1000), NEVER_EXPIRES)
+  const sentSeconds = packet.properties?.sessionExpiryInterval ?? 0
+  if (expirySeconds !== sentSeconds) properties.sessionExpiryInterval = expirySeconds
   return properties
 }
 

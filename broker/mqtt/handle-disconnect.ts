@@ -1,7 +1,7 @@
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
+import { sessionExpiryMs } from './connect-terms.ts'
 import type { MqttConnection } from './connection.ts'
-import { sessionExpiryMs } from './handle-connect.ts'
 import { protocolError } from './mqtt-error.ts'
 import type { DisconnectPacket } from './packets.ts'
 
@@ -11,6 +11,7 @@ export function handleDisconnect(
   client: HubClient,
   packet: DisconnectPacket,
 ): void {
+  connection.context.hub.metrics.packetsDisconnectReceived++
   const seconds = packet.properties?.sessionExpiryInterval
   if (seconds !== undefined) {
     const { session } = client
@@ -18,8 +19,11 @@ export function handleDisconnect(
     if (session.expiryIntervalMs === 0 && seconds !== 0) {
       throw protocolError('session expiry interval was 0 in CONNECT and cannot be changed')
     }
-    session.expiryIntervalMs = sessionExpiryMs(seconds, connection.context.options)
+    session.expiryIntervalMs = sessionExpiryMs(seconds, connection.options)
   }
+  const { terms } = client.info
+  if (terms !== undefined && packet.properties !== undefined)
+    terms.disconnectProperties = { ...packet.properties }
   const reason = packet.code === ReasonCode.Success ? 'normal' : 'disconnect_with_will'
   client.close(reason)
   connection.closeQuietly(reason)

@@ -4,9 +4,10 @@ import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
 import { Message, type MessageProperties } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
+import { countRefused } from '../metrics.ts'
+import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
-import { writeAck } from './encode.ts'
 import { mqttError, protocolError } from './mqtt-error.ts'
 import { PacketType, type PublishPacket } from './packets.ts'
 
@@ -18,26 +19,30 @@ export function handlePublish(
   end: number,
 ): MaybePromise<void> {
   const packet = connection.publishPacket
-  const { context } = connection
+  const { context, options } = connection
+  context.hub.metrics.packetsPublishReceived++
   decodePublish(connection.version, bytes, start, end, packet, context.topics)
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
   // [MQTT-3.2.2-11]
-  if (packet.qos > context.options.maxQos) {
+  if (packet.qos > options.maxQos) {
     throw mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${packet.qos} is not offered`)
   }
   // [MQTT-3.2.2-14]
-  if (packet.retain && !context.options.retainAvailable) {
+  if (packet.retain && !options.retainAvailable) {
     throw mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
   }
   // [MQTT-4.3.2-5] no copies at QoS 1: an id that was answered is a new message
-  if (packet.qos === 2 && !isFirstCopy(connection, client, packet)) return
+  if (packet.qos === 2) {
+    const answered = answerCopy(connection, client, packet)
+    if (answered !== false) return answered
+  }
 
   const { qos, packetId } = packet
   const message = toMessage(connection, client, packet)
   // [MQTT-4.3.2-4] [MQTT-4.3.3-8] answered when it is in all sessions it is for
-  const code = client.publish(message)
+  const code = client.accept(message)
   // Not before: had it thrown, the client's next attempt would be taken for a copy.
-  if (qos === 2) client.session.awaitingRelease.set(packetId, connection.nowMs)
+  if (qos === 2) client.session.incoming.add(packetId, connection.nowMs, !isPromise(code))
   if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
   return answer(connection, client, message, packetId, code)
 }
@@ -61,7 +66,7 @@ function toMessage(connection: MqttConnection, client: HubClient, packet: Publis
 /** Aliases are per connection and direction [MQTT-3.3.2-7]. */
 function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
   const { topicAlias = 0, ...others } = packet.properties ?? {}
-  const { maxTopicAlias } = connection.context.options
+  const { maxTopicAlias } = connection.options
   if (topicAlias === 0 || topicAlias > maxTopicAlias) {
     // [MQTT-3.3.2-8], [MQTT-3.3.2-9] [MQTT-3.2.2-17] [MQTT-3.2.2-18]
     throw mqttError(
@@ -84,25 +89,35 @@ function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
 /** MQTT 3 clients cannot be told a Receive Maximum, so theirs is this many times higher. */
 const V3_ALLOWANCE = 10
 
-/** QoS 2: a copy of what still waits for its PUBREL is answered and not published again [MQTT-4.3.3-10]. */
-function isFirstCopy(connection: MqttConnection, client: HubClient, packet: PublishPacket): boolean {
-  const { maxAwaitingRelease, awaitReleaseTimeoutMs } = connection.context.options
+/**
+ * QoS 2: a copy of what still waits for its PUBREL is answered and not published again [MQTT-4.3.3-10].
+ * @returns false if it is the first one
+ */
+function answerCopy(
+  connection: MqttConnection,
+  client: HubClient,
+  packet: PublishPacket,
+): MaybePromise<void> | false {
+  const { maxAwaitingRelease, awaitReleaseTimeoutMs } = connection.options
   const most = connection.version === 5 ? maxAwaitingRelease : maxAwaitingRelease * V3_ALLOWANCE
-  const { awaitingRelease } = client.session
+  const { incoming } = client.session
+  const { metrics } = connection.context.hub
   const forgetBefore = connection.nowMs - awaitReleaseTimeoutMs
-  const since = awaitingRelease.get(packet.packetId)
+  const since = incoming.since(packet.packetId)
   if (since !== undefined && since > forgetBefore) {
     const code = packet.dup ? ReasonCode.Success : ReasonCode.PacketIdentifierInUse
     if (!packet.dup) {
+      metrics.packetsPublishInuse++
       dropped(connection, client, packet, 'packet_identifier_in_use')
       // [MQTT-4.3.3-9] refused, so the next one with this id is a new one. MQTT 3 cannot be told.
-      if (connection.version === 5) awaitingRelease.delete(packet.packetId)
+      if (connection.version === 5) incoming.delete(packet.packetId)
     }
-    writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packet.packetId, code)
-    return false
+    return answerWhenSafe(connection, PacketType.PUBREC, packet.packetId, code, client.session.mirror?.unsafe)
   }
-  if (awaitingRelease.size >= most) forget(awaitingRelease, forgetBefore)
-  if (awaitingRelease.size >= most) {
+  if (incoming.size >= most) metrics.messagesDroppedAwaitPubrelTimeout += incoming.forget(forgetBefore)
+  if (incoming.size >= most) {
+    metrics.packetsPublishDropped++
+    metrics.messagesDroppedReceiveMaximum++
     dropped(connection, client, packet, 'receive_maximum_exceeded') // [MQTT-3.3.4-7]
     throw mqttError(
       'LIMIT_EXCEEDED',
@@ -110,7 +125,7 @@ function isFirstCopy(connection: MqttConnection, client: HubClient, packet: Publ
       `more than ${most} QoS 2 messages wait for PUBREL`,
     )
   }
-  return true
+  return false
 }
 
 /** Tells hooks of a message that is not published. */
@@ -127,10 +142,6 @@ function dropped(
   hooks.run('message.dropped', message, reason)
 }
 
-function forget(awaitingRelease: Map<number, number>, beforeMs: number): void {
-  for (const [packetId, since] of awaitingRelease) if (since <= beforeMs) awaitingRelease.delete(packetId)
-}
-
 async function answerLater(
   connection: MqttConnection,
   client: HubClient,
@@ -141,8 +152,9 @@ async function answerLater(
   let code: ReasonCode
   try {
     code = await pending
+    if (message.qos === 2) client.session.incoming.published(packetId)
   } catch (error) {
-    if (message.qos === 2) client.session.awaitingRelease.delete(packetId)
+    if (message.qos === 2) client.session.incoming.delete(packetId)
     throw error
   }
   return answer(connection, client, message, packetId, code)
@@ -155,24 +167,32 @@ function answer(
   packetId: number,
   code: ReasonCode,
 ): MaybePromise<void> {
+  const isUnsaid = code === ReasonCode.QuotaExceeded && connection.version !== 5
   // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse [MQTT-3.3.5-2 (3.1.1)], so its PUBREL
-  // will come.
-  if (code >= 0x80 && message.qos === 2 && connection.version === 5)
-    client.session.awaitingRelease.delete(packetId)
+  // will come, unless it gets no answer because there is no room for the message: then it comes again.
+  if (code >= 0x80 && message.qos === 2 && (connection.version === 5 || isUnsaid))
+    client.session.incoming.delete(packetId)
+  if (code >= 0x80) countRefused(connection.context.hub.metrics, code)
   if (code === ReasonCode.TopicNameInvalid)
     throw mqttError('TOPIC_INVALID', code, 'topic has too many levels')
-  if (!connection.isOpen || packetId === 0) return
+  if (!connection.isOpen || packetId === 0 || isUnsaid) return
   if (message.qos === 1) {
     const { hooks } = connection.context.hub
-    if (!hooks.has('message.puback')) return puback(connection, packetId, code)
+    if (!hooks.has('message.puback')) return puback(connection, message, packetId, code)
     return andThen(hooks.fold('message.puback', code, message, packetId), (changed) =>
-      puback(connection, packetId, changed),
+      puback(connection, message, packetId, changed),
     )
   }
-  writeAck(connection.transport.outbox, connection.version, PacketType.PUBREC, packetId, code)
+  const { mirror } = client.session
+  const safe = mirror === undefined ? message.stored : mirror.unsafe // its packet id is kept as well
+  return answerWhenSafe(connection, PacketType.PUBREC, packetId, code, safe)
 }
 
-function puback(connection: MqttConnection, packetId: number, code: ReasonCode): void {
-  if (connection.isOpen)
-    writeAck(connection.transport.outbox, connection.version, PacketType.PUBACK, packetId, code)
+function puback(
+  connection: MqttConnection,
+  message: Message,
+  packetId: number,
+  code: ReasonCode,
+): MaybePromise<void> {
+  if (connection.isOpen) return answerWhenSafe(connection, PacketType.PUBACK, packetId, code, message.stored)
 }

@@ -13,6 +13,7 @@ export function handleSubscribe(
   client: HubClient,
   packet: SubscribePacket,
 ): MaybePromise<void> {
+  connection.context.hub.metrics.packetsSubscribeReceived++
   const identifier = packet.properties?.subscriptionIdentifiers?.[0] ?? 0
   const subscriptions = packet.subscriptions.map((request) =>
     toSubscription(connection, client, request, identifier),
@@ -28,6 +29,7 @@ export function handleUnsubscribe(
   client: HubClient,
   packet: UnsubscribePacket,
 ): MaybePromise<void> {
+  connection.context.hub.metrics.packetsUnsubscribeReceived++
   for (const filter of packet.filters) checkFilter(filter)
   return andThen(client.unsubscribe(packet.filters), (codes) => {
     // [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.11.3-2] also when nothing matched
@@ -47,7 +49,7 @@ function toSubscription(
     return { ...request, identifier }
   }
   // MQTT 3 cannot ask for these: a bridge keeps RETAIN, or it could not pass retained messages on.
-  const noLocal = connection.context.options.ignoreLoopDeliver && !isShared(request.filter)
+  const noLocal = connection.options.ignoreLoopDeliver && !isShared(request.filter)
   return { ...request, noLocal, retainAsPublished: client.info.isBridge, retainHandling: 0, identifier: 0 }
 }
 

@@ -1,13 +1,23 @@
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
+import type { Expression } from '../../model/expression.ts'
 import type { Logger } from '../../model/log.ts'
 import type { QoS } from '../../model/message.ts'
 import type { Hub } from '../hub.ts'
 import type { TopicBytes } from './topic-bytes.ts'
 import type { TopicCache } from './topic-cache.ts'
 
+/** What of a TLS certificate names a client: common name, subject, DER, base64 of it, or its MD5 in hex. */
+export type CertificateField = 'cn' | 'dn' | 'crt' | 'pem' | 'md5'
+
+/** An attribute that clients get at login. */
+export interface ClientAttribute {
+  readonly expression: Expression
+  readonly name: string
+}
+
 /** What concerns MQTT connections only; limits that hold for every protocol are in `HubOptions`. */
 export interface MqttOptions {
-  /** From the transport to a whole CONNECT. */
+  /** From the transport to a whole CONNECT, and from a challenge of enhanced authentication to its answer. */
   idleTimeoutMs: number
   maxPacketBytes: number
   /** In bytes of UTF-8, 23 to 65535. */
@@ -32,6 +42,14 @@ export interface MqttOptions {
   /** No Local for MQTT 3.x clients. */
   ignoreLoopDeliver: boolean
   useUsernameAsClientId: boolean
+  /** Goes before what CONNECT says, for clients with a certificate. */
+  peerCertAsUsername: CertificateField | undefined
+  peerCertAsClientId: CertificateField | undefined
+  clientAttributes: readonly ClientAttribute[]
+  /** Makes the client id of what else is known of the client. */
+  clientIdOverride: Expression | undefined
+  /** After this time without an acknowledgement MQTT 3 clients are sent a message again; Infinity = not while connected. */
+  retryIntervalMs: number
   /** For clients that ask for it, where to expect responses; '' = they are told nothing. */
   responseInformation: string
 }
@@ -54,4 +72,6 @@ export interface MqttContext {
   /** Connections without a whole CONNECT: nobody else knows of them. */
   readonly newcomers: Set<{ close(reason: DisconnectReason): void }>
   options: MqttOptions
+  /** Of zones that have options of their own. */
+  zones?: ReadonlyMap<string, MqttOptions> | undefined
 }

@@ -15,6 +15,8 @@ export interface MqttListener {
   settings: MqttListenerSettings
 }
 
+const NO_ZONES: ReadonlyMap<string, MqttOptions> = new Map()
+
 type MqttListenerPlan = ListenerOptions & ListenerPlan
 
 /** MQTT clients over TCP, TLS, WebSocket and secure WebSocket. */
@@ -22,16 +24,25 @@ export class MqttServer {
   readonly listeners: ListenerSet<MqttListenerPlan, Listener>
   readonly #context: MqttContext
 
-  constructor(hub: Hub, options: MqttOptions, log: Logger, context: ListenerContext) {
+  /** @param zones - options of clients in zones that have their own */
+  constructor(
+    hub: Hub,
+    options: MqttOptions,
+    log: Logger,
+    context: ListenerContext,
+    zones: ReadonlyMap<string, MqttOptions> = NO_ZONES,
+  ) {
     this.#context = {
       hub,
       options,
+      zones: someOf(zones),
       log,
       topics: new TopicCache(),
       topicBytes: new TopicBytes(),
       newcomers: new Set(),
     }
-    this.listeners = new ListenerSet((plan, accept) => createListener(plan, accept, log, context), log)
+    const counted = { ...context, traffic: hub.metrics }
+    this.listeners = new ListenerSet((plan, accept) => createListener(plan, accept, log, counted), log)
   }
 
   /** @throws BrokerError CONFIG_INVALID, LISTEN_FAILED, and then nothing is left open */
@@ -39,9 +50,17 @@ export class MqttServer {
     return this.listeners.start(listeners.map((listener) => this.#plan(listener)))
   }
 
-  /** Takes new options without dropping clients; a listener is bound anew only for another type or address. */
-  update(options: MqttOptions, listeners: readonly MqttListener[]): Promise<void> {
+  /**
+   * Takes new options without dropping clients; a listener is bound anew only for another type or address.
+   * @param zones - options of clients in zones that have their own
+   */
+  update(
+    options: MqttOptions,
+    listeners: readonly MqttListener[],
+    zones: ReadonlyMap<string, MqttOptions> = NO_ZONES,
+  ): Promise<void> {
     this.#context.options = options
+    this.#context.zones = someOf(zones)
     return this.listeners.update(listeners.map((listener) => this.#plan(listener)))
   }
 
@@ -57,4 +76,9 @@ export class MqttServer {
     }
     return { ...options, accept }
   }
+}
+
+/** Undefined costs less to look into than an empty map: it is asked for each packet. */
+function someOf(zones: ReadonlyMap<string, MqttOptions>): ReadonlyMap<string, MqttOptions> | undefined {
+  return zones.size === 0 ? undefined : zones
 }

@@ -50,6 +50,8 @@ export interface Route {
   readonly groups: readonly SharedGroup[]
   /** Number of levels of the topic. */
   readonly levels: number
+  /** Only the broker itself publishes to this topic. */
+  readonly isReserved: boolean
 }
 
 /** Takes the subscriptions of one session that match the same topic together. */

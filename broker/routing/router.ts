@@ -1,32 +1,41 @@
 import { hasWildcard, topicLevels } from '../../model/topic.ts'
+import { isReserved } from '../reserved-topics.ts'
 import { FilterTrie } from './filter-trie.ts'
 import { mergeTargets, type Route, type SubscriptionEntry, type Target } from './route.ts'
+import { RouteCache } from './route-cache.ts'
 import { SharedGroup, type Sharing, type SharingOptions } from './shared-groups.ts'
-import { TopicTrie } from './topic-trie.ts'
 
 /** Aedes gives its `mq` such functions and waits for `done` (mqemitter's contract). */
 export type PacketListener = (packet: { topic: string }, done: () => void) => void
 
-/** Topics whose route is remembered. One costs about 300 bytes; beyond it the oldest is forgotten. */
+/** Topics whose route is remembered. One costs about 200 bytes; beyond it those not asked for lately are forgotten. */
 const MAX_CACHED_ROUTES = 50_000
+/** So few targets are compared with each other; for more a map is made. */
+const MAX_COMPARED = 8
+
+const NO_TARGETS: readonly Target[] = []
+const NO_GROUPS: readonly SharedGroup[] = []
 
 /**
  * Who gets what. A message costs one look-up of its topic's cached route; a change
- * of subscriptions forgets exactly the routes it touches. It is also Aedes' `mq`,
+ * of subscriptions costs O(levels), however many routes are cached. It is also Aedes' `mq`,
  * for the packets that its kernel sends to itself and to other nodes.
  */
 export class Router {
   readonly #subscriptions = new FilterTrie<SubscriptionEntry | SharedGroup>()
   readonly #groups = new Map<string, SharedGroup>()
-  readonly #routes = new Map<string, Route>()
-  readonly #cachedTopics = new TopicTrie<string>()
+  readonly #cache: RouteCache
   readonly #listeners = new FilterTrie<PacketListener>()
-  readonly #maxCachedRoutes: number
+  /** Subscriptions of all sessions together, and those of them that are shared. */
+  subscriptionCount = 0
+  sharedCount = 0
+  /** Sessions with at least one subscription. */
+  subscriberCount = 0
   #sharing: SharingOptions
 
   constructor(sharing: SharingOptions, maxCachedRoutes = MAX_CACHED_ROUTES) {
     this.#sharing = sharing
-    this.#maxCachedRoutes = maxCachedRoutes
+    this.#cache = new RouteCache(maxCachedRoutes)
   }
 
   /** From now on, also for the groups that exist. */
@@ -36,7 +45,7 @@ export class Router {
   }
 
   route(topic: string): Route {
-    return this.#routes.get(topic) ?? this.#findRoute(topic)
+    return this.#cache.get(topic) ?? this.#findRoute(topic)
   }
 
   /** The group of that name and filter, made with its first member. */
@@ -50,8 +59,14 @@ export class Router {
     return group
   }
 
+  /** Filters that messages are routed by, each once, however many have subscribed to it. */
+  get filterCount(): number {
+    return this.#subscriptions.size
+  }
+
   add(entry: SubscriptionEntry): void {
     const { group, filter } = entry
+    this.#count(entry, 1)
     if (group === undefined) this.#subscriptions.add(filter, entry)
     else {
       const isFirst = group.isEmpty
@@ -64,6 +79,7 @@ export class Router {
 
   remove(entry: SubscriptionEntry): void {
     const { group, filter } = entry
+    this.#count(entry, -1)
     if (group === undefined) this.#subscriptions.remove(filter, entry)
     else {
       group.remove(entry)
@@ -74,49 +90,38 @@ export class Router {
     this.#forget(filter)
   }
 
+  #count({ session, group }: SubscriptionEntry, change: 1 | -1): void {
+    this.subscriptionCount += change
+    if (group !== undefined) this.sharedCount += change
+    session.routedCount += change
+    if (session.routedCount === (change === 1 ? 1 : 0)) this.subscriberCount += change
+  }
+
   #sharingOf(name: string): Sharing {
     return this.#sharing.groups.get(name) ?? this.#sharing
   }
 
   #findRoute(topic: string): Route {
-    const bySession = new Map<unknown, SubscriptionEntry[]>()
+    const entries: SubscriptionEntry[] = []
     const groups: SharedGroup[] = []
     for (const found of this.#subscriptions.match(topic)) {
       if (found instanceof SharedGroup) groups.push(found)
-      else {
-        const parts = bySession.get(found.session)
-        if (parts === undefined) bySession.set(found.session, [found])
-        else parts.push(found)
-      }
+      else entries.push(found)
     }
-    const targets: Target[] = []
-    for (const parts of bySession.values()) targets.push(mergeTargets(parts))
-    const route = { targets, groups, levels: topicLevels(topic) }
-    this.#remember(topic, route)
+    const route = {
+      targets: targetsOf(entries),
+      groups: groups.length === 0 ? NO_GROUPS : groups,
+      levels: topicLevels(topic),
+      isReserved: isReserved(topic),
+      checkedAt: 0,
+    }
+    this.#cache.offer(topic, route)
     return route
   }
 
-  #remember(topic: string, route: Route): void {
-    if (this.#routes.size >= this.#maxCachedRoutes) {
-      for (const oldest of this.#routes.keys()) {
-        this.#routes.delete(oldest)
-        this.#cachedTopics.delete(oldest)
-        break
-      }
-    }
-    this.#routes.set(topic, route)
-    this.#cachedTopics.set(topic, topic)
-  }
-
   #forget(filter: string): void {
-    if (hasWildcard(filter)) {
-      const topics = [...this.#cachedTopics.matching(filter)] // not while walking what is taken away from
-      for (const topic of topics) this.#forgetTopic(topic)
-    } else this.#forgetTopic(filter)
-  }
-
-  #forgetTopic(topic: string): void {
-    if (this.#routes.delete(topic)) this.#cachedTopics.delete(topic)
+    if (hasWildcard(filter)) this.#cache.forgetMatching(filter)
+    else this.#cache.forgetTopic(filter)
   }
 
   // Aedes' mq -----------------------------------------------------------------
@@ -141,6 +146,28 @@ export class Router {
   close(done: () => void): void {
     done()
   }
+}
+
+/** One for each session, in no particular order. */
+function targetsOf(entries: SubscriptionEntry[]): readonly Target[] {
+  if (entries.length === 0) return NO_TARGETS
+  if (entries.length === 1 || areOfDifferentSessions(entries)) return entries
+  const bySession = new Map<unknown, SubscriptionEntry[]>()
+  for (const entry of entries) {
+    const parts = bySession.get(entry.session)
+    if (parts === undefined) bySession.set(entry.session, [entry])
+    else parts.push(entry)
+  }
+  return Array.from(bySession.values(), mergeTargets)
+}
+
+/** False also if they are too many to be compared. */
+function areOfDifferentSessions(entries: readonly SubscriptionEntry[]): boolean {
+  if (entries.length > MAX_COMPARED) return false
+  for (let i = 1; i < entries.length; i++) {
+    for (let j = 0; j < i; j++) if (entries[i]?.session === entries[j]?.session) return false
+  }
+  return true
 }
 
 function noop(): void {}

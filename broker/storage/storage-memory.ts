@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream'
 import MemoryPersistence from 'aedes-persistence/asyncPersistence.js'
+import type { MaybePromise } from '../../model/async.ts'
 import { Message } from '../../model/message.ts'
-import { TopicTrie } from '../routing/topic-trie.ts'
-import type { RetainedCursor, Storage, StoredWill } from './storage.ts'
+import { TopicTrie, type TopicWalk } from '../routing/topic-trie.ts'
+import type { DurableStore, RetainedCursor, Storage, StoredWill } from './storage.ts'
 
 /** What the kernel and Aedes' suite hand over: our messages, or Aedes' packets. */
 type RetainedMessage = Message | { topic: string; payload: Uint8Array }
@@ -12,20 +13,37 @@ interface Retained {
   readonly expiresAtMs: number
 }
 
+/** Topics looked at in one turn of the event loop, some tenths of a millisecond. */
+const WALK_STEPS = 1000
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
 /**
  * Keeps everything in this process's memory: for tests and for brokers that may
  * forget. Aedes' memory persistence, but retained messages are found by a trie
  * (its own scans every topic) and nothing returns a promise without need.
  */
 export class MemoryStorage extends MemoryPersistence implements Storage {
+  readonly durable: DurableStore | undefined = undefined
   readonly #retained = new TopicTrie<Retained>()
   readonly #wills = new Map<string, StoredWill>()
   #node: { id: string } = { id: '' }
+  #isDestroyed = false
+
+  async open(_node: string): Promise<void> {}
 
   // Aedes insists on an async function here.
   override async setup(broker: { id: string }): Promise<void> {
     this.#node = broker
     await super.setup(broker)
+  }
+
+  override async destroy(): Promise<void> {
+    if (this.#isDestroyed) return
+    this.#isDestroyed = true
+    await super.destroy()
   }
 
   get retainedCount(): number {
@@ -46,24 +64,41 @@ export class MemoryStorage extends MemoryPersistence implements Storage {
     }
   }
 
-  retained(filter: string): RetainedCursor {
-    const matching = this.#retained.matching(filter)
-    return {
-      next: () => {
-        for (let step = matching.next(); !step.done; step = matching.next()) {
-          const { message, expiresAtMs } = step.value
-          if (expiresAtMs > Date.now()) return message as Message
-          this.#retained.delete(message.topic)
-        }
-        return undefined
-      },
+  retained(filter: string, pause = nextTurn): RetainedCursor {
+    const walk = this.#retained.matching(filter)
+    const next = (): MaybePromise<Message | undefined> => {
+      for (let i = 0; i < WALK_STEPS; i++) {
+        const found = walk.advance(WALK_STEPS)
+        if (found === undefined && walk.isDone) return undefined
+        if (found === undefined) break
+        if (found.expiresAtMs > Date.now()) return found.message as Message
+        this.#expire(found.message.topic)
+      }
+      return pause().then(next)
     }
+    return { next }
   }
 
   dropExpired(nowMs: number): void {
-    const expired = [...this.#retained.values()].filter(({ expiresAtMs }) => expiresAtMs <= nowMs)
-    for (const { message } of expired) this.#retained.delete(message.topic)
+    this.#dropExpired(this.#retained.values(), nowMs)
   }
+
+  #dropExpired(walk: TopicWalk<Retained>, nowMs: number): void {
+    for (let i = 0; i < WALK_STEPS; i++) {
+      const found = walk.advance(WALK_STEPS)
+      if (found === undefined) break
+      if (found.expiresAtMs <= nowMs) this.#expire(found.message.topic)
+    }
+    if (!walk.isDone) setImmediate(() => this.#dropExpired(walk, nowMs))
+  }
+
+  #expire(topic: string): void {
+    this.#retained.delete(topic)
+    this.retainedExpired(topic)
+  }
+
+  /** A retained message's time was over and it is gone: for storages that keep it somewhere else as well. */
+  protected retainedExpired(_topic: string): void {}
 
   override createRetainedStream(filter: string): Readable {
     return this.createRetainedStreamCombi([filter])
@@ -82,6 +117,11 @@ export class MemoryStorage extends MemoryPersistence implements Storage {
     will.brokerId = this.#node.id
     will.clientId = client.id
     this.#wills.set(client.id, will)
+  }
+
+  /** As `putWill`, for a will of whatever node it says. */
+  protected restoreWill(clientId: string, will: StoredWill): void {
+    this.#wills.set(clientId, will)
   }
 
   override getWill(client: { id: string }): StoredWill | undefined {

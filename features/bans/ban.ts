@@ -16,6 +16,16 @@ export const BAN_KINDS = [
 
 export type BanKind = (typeof BAN_KINDS)[number]
 
+/** @throws BrokerError CONFIG_INVALID */
+export function readBanKind(text: string): BanKind {
+  const kind = BAN_KINDS.find((one) => one === text)
+  if (kind !== undefined) return kind
+  throw new BrokerError(
+    'CONFIG_INVALID',
+    `a ban is one of ${BAN_KINDS.join(', ')}, not ${JSON.stringify(text)}`,
+  )
+}
+
 export interface Ban {
   readonly kind: BanKind
   /** An address (`peerhost`) in its shortest form, everything else as it was given. */

@@ -13,11 +13,12 @@ import { BrokerError } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { type Ban, type BanKind, type BanRequest, type CheckedBan, checkBan } from './ban.ts'
+import type { BanRecords } from './ban-records.ts'
 import { type ReadBan, readBansFile } from './bootstrap.ts'
 import { type BannedConfig, DEFAULT_MAX_ENTRIES } from './config.ts'
 import { BanTable, type Suspect } from './table.ts'
 
-export { BAN_KINDS, type Ban, type BanKind, type BanRequest } from './ban.ts'
+export { BAN_KINDS, type Ban, type BanKind, type BanRequest, readBanKind } from './ban.ts'
 export type { Suspect } from './table.ts'
 export { parseTime } from './time.ts'
 
@@ -30,6 +31,8 @@ export interface BansContext {
   readonly now: () => number
   /** Names of all gateways: a client id may be in use once in each of them, and once in MQTT. */
   readonly gateways: readonly string[]
+  /** Where bans outlive the process; without it they are forgotten with it. */
+  readonly records?: BanRecords | undefined
 }
 
 export type AddOutcome =
@@ -73,11 +76,17 @@ export class Bans {
 
   constructor(context: BansContext) {
     this.#context = context
-    this.#table = new BanTable(context.now)
+    this.#table = new BanTable(context.now, context.records)
   }
 
   attach(bus: HookBus): void {
     this.#bus = bus
+    this.#watch()
+  }
+
+  /** Takes up what was stored. Before clients come. */
+  async load(): Promise<void> {
+    await this.#table.load(this.#context.log)
     this.#watch()
   }
 
@@ -100,7 +109,7 @@ export class Bans {
 
   /** No client is refused from now on. Safe to call twice. */
   close(): void {
-    this.#table.clear()
+    this.#table.forget()
     this.#watch()
     this.#bus = undefined
   }

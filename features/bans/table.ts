@@ -1,6 +1,8 @@
 import type { AccessRules } from '../../listeners/access-rules.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
+import type { Logger } from '../../model/log.ts'
 import { BAN_KINDS, type Ban, type BanKind, type CheckedBan, plainAddress, rulesAgainst } from './ban.ts'
+import type { BanRecords } from './ban-records.ts'
 
 /** What of a client a ban can be about. */
 export type Suspect = Pick<ClientInfo, 'clientId' | 'username' | 'peerHost'>
@@ -18,6 +20,7 @@ interface Networks {
  */
 export class BanTable {
   readonly #now: () => number
+  readonly #records: BanRecords | undefined
   readonly #kinds = Object.fromEntries(BAN_KINDS.map((kind) => [kind, new Map()])) as Record<
     BanKind,
     Map<string, CheckedBan>
@@ -25,9 +28,22 @@ export class BanTable {
   /** Undefined: to be made at the next look-up. */
   #networks: Networks | undefined
 
-  /** @param now - Unix time in milliseconds */
-  constructor(now: () => number) {
+  /**
+   * @param now - Unix time in milliseconds
+   * @param records - told of every change
+   */
+  constructor(now: () => number, records?: BanRecords) {
     this.#now = now
+    this.#records = records
+  }
+
+  /** Takes up what was stored. */
+  async load(log: Logger): Promise<void> {
+    for await (const found of this.#records?.load() ?? []) {
+      if (typeof found === 'string') log.warn({ ban: found }, 'a stored ban cannot be read, it does not hold')
+      else this.#kinds[found.ban.kind].set(found.ban.who, found)
+    }
+    this.#networks = undefined
   }
 
   /** Expired ones included, until they are swept. */
@@ -59,18 +75,25 @@ export class BanTable {
     const bans = this.#kinds[kind]
     bans.delete(who) // an expired one: the new one goes to the end
     bans.set(who, checked)
+    this.#records?.put(checked.ban)
     this.#changed(kind)
   }
 
   /** @returns false if there was none that still held */
   delete(kind: BanKind, who: string): boolean {
     const had = this.get(kind, who) !== undefined
-    this.#kinds[kind].delete(keyOf(kind, who))
+    this.#take(kind, keyOf(kind, who))
     this.#changed(kind)
     return had
   }
 
   clear(): void {
+    for (const kind of BAN_KINDS) for (const who of this.#kinds[kind].keys()) this.#take(kind, who)
+    this.#networks = undefined
+  }
+
+  /** As `clear`, but the next start finds them again. */
+  forget(): void {
     for (const kind of BAN_KINDS) this.#kinds[kind].clear()
     this.#networks = undefined
   }
@@ -87,9 +110,13 @@ export class BanTable {
     const before = this.size
     for (const kind of BAN_KINDS) {
       const bans = this.#kinds[kind]
-      for (const [who, checked] of bans) if (!this.#holds(checked)) bans.delete(who)
+      for (const [who, checked] of bans) if (!this.#holds(checked)) this.#take(kind, who)
     }
     return before - this.size
+  }
+
+  #take(kind: BanKind, who: string): void {
+    if (this.#kinds[kind].delete(who)) this.#records?.delete(kind, who)
   }
 
   #holds(checked: CheckedBan | undefined): boolean {

@@ -1,7 +1,9 @@
 /**
- * Messages that are published later. They wait in this process's memory, in the order in which they are due,
- * with one timer for the first of them.
+ * Messages that are published later. They wait in memory, in the order in which they are due, with one timer for
+ * the first of them, and in the storage if it outlives the process.
  */
+import type { Metrics } from '../../broker/metrics.ts'
+import { isReserved } from '../../broker/reserved-topics.ts'
 import type { FoldResult, HookBus } from '../../hooks/bus.ts'
 import type { PublishDecision } from '../../hooks/hookpoints.ts'
 import { isPromise, type MaybePromise } from '../../model/async.ts'
@@ -11,6 +13,7 @@ import { Message } from '../../model/message.ts'
 import { PayloadSlab } from '../../model/payload-slab.ts'
 import { type ReasonCode, reasonName } from '../../model/reason-codes.ts'
 import type { DelayedConfig } from './config.ts'
+import type { DelayedRecords } from './delayed-records.ts'
 import { DELAYED_PREFIX, type DelayedTopic, parseDelayed } from './delayed-topic.ts'
 import { type Due, DueQueue } from './due-queue.ts'
 
@@ -24,11 +27,15 @@ export interface DelayedSurroundings {
   readonly now: () => number
   /** Asked when a message is due: what a publisher left that is banned by then is dropped. */
   readonly isBanned?: (client: ClientInfo) => boolean
+  /** Where the messages that were taken are counted. */
+  readonly metrics?: Pick<Metrics, 'messagesDelayed'>
+  /** Where they wait for the next start; without it they are forgotten with the process. */
+  readonly records?: DelayedRecords | undefined
 }
 
 /** A message that waits. */
 export interface DelayedMessage {
-  /** Unique in this process, in order of arrival. */
+  /** In order of arrival, unique as long as there is any. */
   readonly id: number
   /** Where it will be published, with the publisher's mountpoint. */
   readonly topic: string
@@ -61,6 +68,7 @@ export class DelayedPublish {
   readonly #released = new Set<Message>()
   readonly #slab = new PayloadSlab()
   #lastId = 0
+  #delayedCount = 0
   #droppedCount = 0
   #isFull = false
   #isReleasing = false
@@ -79,12 +87,28 @@ export class DelayedPublish {
 
   /** Messages that were taken since the start. */
   get delayedCount(): number {
-    return this.#lastId
+    return this.#delayedCount
   }
 
   /** Messages that were not taken because too many waited. */
   get droppedCount(): number {
     return this.#droppedCount
+  }
+
+  /** Takes up what waited when the last process ended. Before clients come; what is due goes out when it is attached. */
+  async load(): Promise<void> {
+    const { records, log } = this.#surroundings
+    let unreadable = 0
+    for await (const delayed of records?.load() ?? []) {
+      if (delayed === undefined) unreadable++
+      else {
+        this.#lastId = Math.max(this.#lastId, delayed.id)
+        this.#wait({ ...delayed, place: 0 })
+      }
+    }
+    if (unreadable > 0)
+      log.error({ messages: unreadable }, 'delayed messages could not be read, they are gone')
+    this.#schedule()
   }
 
   attach(bus: HookBus): void {
@@ -107,7 +131,11 @@ export class DelayedPublish {
    */
   close(): void {
     this.#isClosed = true
-    this.#forgetAll('the broker stops, the messages that wait to be published are forgotten')
+    if (this.#surroundings.records === undefined)
+      this.#forgetAll('the broker stops, the messages that wait to be published are forgotten')
+    this.#queue.clear()
+    this.#byId.clear()
+    this.#schedule()
   }
 
   /** In order of arrival. May be walked while messages come and go. */
@@ -124,6 +152,7 @@ export class DelayedPublish {
     const waiting = this.#byId.get(id)
     if (waiting === undefined) return false
     this.#take(waiting)
+    this.#surroundings.records?.delete(id)
     this.#schedule()
     return true
   }
@@ -146,6 +175,7 @@ export class DelayedPublish {
     const parsed = parseDelayed(topic.slice(start), this.#surroundings.now())
     if (parsed === undefined) return this.#refuse(decision)
     parsed.topic = mountpoint + parsed.topic
+    if (isReserved(parsed.topic)) return this.#refuse(decision)
     if (!this.#released.has(decision)) return this.#delay(decision, parsed)
     // A rewrite rule has put the prefix before it once more. Its time has come already.
     decision.topic = parsed.topic
@@ -161,11 +191,19 @@ export class DelayedPublish {
   #delay(message: Message, { topic, dueAtMs }: DelayedTopic): typeof NOT_NOW {
     if (this.#isClosed || this.#isTooMany()) return NOT_NOW
     message.own(this.#slab)
+    const { metrics } = this.#surroundings
+    if (metrics !== undefined) metrics.messagesDelayed++
     const waiting: Waiting = { id: ++this.#lastId, topic, dueAtMs, message, place: 0 }
-    this.#byId.set(waiting.id, waiting)
-    this.#queue.add(waiting)
+    this.#wait(waiting)
+    this.#surroundings.records?.put(waiting)
+    this.#delayedCount++
     if (this.#queue.first === waiting) this.#schedule()
     return NOT_NOW
+  }
+
+  #wait(waiting: Waiting): void {
+    this.#byId.set(waiting.id, waiting)
+    this.#queue.add(waiting)
   }
 
   /** Says so once, and again only after there was room. */
@@ -226,9 +264,9 @@ export class DelayedPublish {
   }
 
   /** The way of every message through the broker, its expiry counted from now. */
-  #publish({ message, topic }: Waiting): MaybePromise<void> {
+  #publish({ id, message, topic }: Waiting): MaybePromise<void> {
     const { bytes, qos, retain, properties, publisher, start, end } = message
-    const { hub, log, now, isBanned } = this.#surroundings
+    const { hub, log, now, isBanned, records } = this.#surroundings
     const due = new Message(topic, bytes, qos, retain, properties, publisher, now(), start, end)
     try {
       if (publisher !== undefined && isBanned?.(publisher)) {
@@ -241,6 +279,9 @@ export class DelayedPublish {
       this.#published(due, code)
     } catch (error) {
       this.#failed(due, error)
+    } finally {
+      // With the same batch that has it for its subscribers.
+      records?.delete(id)
     }
   }
 
@@ -270,6 +311,7 @@ export class DelayedPublish {
 
   #forgetAll(reason: string): void {
     const { size } = this.#queue
+    for (const id of this.#byId.keys()) this.#surroundings.records?.delete(id)
     this.#queue.clear()
     this.#byId.clear()
     this.#schedule()

@@ -7,6 +7,7 @@
  * that STOMP wants before the connection is closed.
  */
 import type { Client, Connected, Delivery, Receiver } from '../../broker/broker.ts'
+import type { Pace } from '../../listeners/pace.ts'
 import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import { BrokerError, faultOf } from '../../model/errors.ts'
@@ -70,6 +71,11 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     const handled = this.#dispatch(frame)
     if (isPromise(handled)) return handled.then(() => this.#forget())
     this.#forget()
+  }
+
+  charge(frame: StompFrame, pace: Pace): void {
+    if (frame.command === 'SEND') pace.message(frame.body.length)
+    else if (frame.command === 'SUBSCRIBE') pace.subscribe()
   }
 
   failed(error: unknown): void {

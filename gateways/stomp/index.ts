@@ -39,7 +39,8 @@ class StompGateway implements Gateway<StompConfig> {
       decoder,
       onClosed: (channel: StompChannel) => this.#channels.delete(channel),
     }
-    const stream = { idleTimeoutMs: options.idleTimeoutMs, log: this.#context.log }
+    const { log, counters } = this.#context
+    const stream = { idleTimeoutMs: options.idleTimeoutMs, log, counters }
     new StreamConnection<StompFrame>(transport, decoder, stream, (connection) => {
       const channel = new StompChannel(connection, parts)
       this.#channels.add(channel)

@@ -1,7 +1,8 @@
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { Authenticator } from '../../authn/authenticator.ts'
 import { AuthnChain } from '../../authn/chain.ts'
 import { AuthnChains } from '../../authn/chains.ts'
+import type { Exchange, Verdict } from '../../model/access.ts'
 import { BrokerError } from '../../model/errors.ts'
 import { silentLogger } from '../../model/log.ts'
 import {
@@ -152,6 +153,66 @@ test('closing closes every authenticator, also after one that cannot', async () 
 
 const named = (name: string) =>
   new AuthnChain(name, [{ authenticator: saying('x', ALLOW), timeoutMs: 1 }], silentLogger)
+
+describe('a challenge', () => {
+  const DATA = Buffer.from('answer')
+
+  /** Asks once. */
+  const asking = (id: string, next: Exchange['next']): Authenticator =>
+    saying(id, { kind: 'continue', data: Buffer.from('question'), exchange: { next } })
+
+  /** What the chain makes of the answer. */
+  async function answer(chain: AuthnChain, signal = new AbortController().signal): Promise<Verdict> {
+    const verdict = await chain.authenticate(loginOf({ authMethod: 'M' }))
+    if (verdict.kind !== 'continue') throw new Error(`not asked: ${verdict.kind}`)
+    expect(verdict.data).toEqual(Buffer.from('question'))
+    return verdict.exchange.next(DATA, signal)
+  }
+
+  test.each([
+    ['yes', ALLOW, { total: 1, success: 1, failed: 0, nomatch: 0 }],
+    ['no', NOT_AUTHORIZED, { total: 1, success: 0, failed: 1, nomatch: 0 }],
+    ['no opinion', IGNORE, { total: 1, success: 0, failed: 0, nomatch: 1 }],
+  ])('ends the chain, and its answer is the one that asked’s to judge: %s', async (_, verdict, counters) => {
+    const heard: unknown[] = []
+    const one = asking('b', (data) => {
+      heard.push(data)
+      return verdict
+    })
+    const chain = chainOf(saying('a', IGNORE), one, saying('c', ALLOW))
+    expect(await answer(chain)).toEqual(verdict)
+    expect(heard).toEqual([DATA])
+    expect(chain.links.map((link) => link.counters.total)).toEqual([1, 1, 0])
+    expect(chain.links[1]?.counters).toEqual(counters)
+  })
+
+  test('whose answer takes too long to judge, or fails, is no yes', async () => {
+    vi.useFakeTimers()
+    const signals: AbortSignal[] = []
+    const slow = answer(
+      chainOf(
+        asking('a', (_, signal) => {
+          signals.push(signal)
+          return new Promise(() => {})
+        }),
+      ),
+    )
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(await slow).toEqual(IGNORE)
+    expect(signals.map((signal) => signal.aborted)).toEqual([true])
+    const broken = asking('a', () => Promise.reject(new BrokerError('BACKEND_FAILED', 'gone')))
+    expect(await answer(chainOf(broken))).toEqual(IGNORE)
+  })
+
+  test('may be followed by another', async () => {
+    const last = { kind: 'continue', exchange: { next: () => ALLOW } } as const
+    const chain = chainOf(asking('a', async () => last))
+    const second = await answer(chain)
+    if (second.kind !== 'continue') throw new Error('not asked again')
+    expect(await second.exchange.next(DATA, new AbortController().signal)).toEqual(ALLOW)
+    expect(chain.links[0]?.counters).toEqual({ total: 1, success: 1, failed: 0, nomatch: 0 })
+  })
+})
 
 test.each([
   ['the global chain is for MQTT', ['mqtt:global'], { listener: 'tcp:default' }, 'mqtt:global'],

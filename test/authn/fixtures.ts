@@ -61,6 +61,7 @@ export function builtIn(fields: Partial<BuiltInDatabaseConfig> = {}): BuiltInDat
     backend: 'built_in_database',
     enable: true,
     timeout: 5000,
+    precondition: '',
     user_id_type: 'username',
     password_hash_algorithm: { name: 'sha256', salt_position: 'suffix' },
     bootstrap_type: 'plain',

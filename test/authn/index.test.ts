@@ -40,7 +40,7 @@ test('with an authenticator strangers and anonymous clients are not let in', asy
   expect(login({ password: Buffer.from('wrong') })).toEqual(WRONG_PASSWORD)
   expect(login({ client: { username: 'bob' } })).toEqual(NOT_AUTHORIZED)
   expect(login({ client: { username: undefined }, password: undefined })).toEqual(NOT_AUTHORIZED)
-  expect(login({ authMethod: 'SCRAM-SHA-256' })).toEqual(NOT_AUTHORIZED)
+  expect(login({ authMethod: 'SCRAM-SHA-256' })).toEqual({ kind: 'deny', reason: 0x8c })
 })
 
 test('a listener may skip authentication, or refuse clients without a name at once', async () => {
@@ -54,6 +54,10 @@ test('a listener may skip authentication, or refuse clients without a name at on
     NOT_AUTHORIZED,
   )
   expect(open.login({ enableAuthn: 'quick_deny_anonymous' })).toEqual(ANONYMOUS)
+  // The name is in the data of the method.
+  expect(
+    login({ enableAuthn: 'quick_deny_anonymous', authMethod: 'SCRAM-SHA-256', client: { username: '' } }),
+  ).toEqual({ kind: 'deny', reason: 0x8c })
 })
 
 test('a definite answer ends the hooks, else a later one may decide', async () => {

@@ -4,11 +4,13 @@ import Type from 'typebox'
 import { expect, onTestFinished, test } from 'vitest'
 import { type AuthorizationConfig, authorization } from '../../authz/config.ts'
 import { Authz } from '../../authz/index.ts'
+import { readRuleItem } from '../../authz/rule-item.ts'
 import { loadConfig } from '../../config/load.ts'
 import { HookBus } from '../../hooks/bus.ts'
 import type { Action } from '../../model/access.ts'
 import { silentLogger } from '../../model/log.ts'
 import { clientOf, temporaryDir } from '../authn/fixtures.ts'
+import { HttpService } from '../support/http-server.ts'
 
 const PUBLISH: Action = { kind: 'publish', qos: 0, retain: false }
 const SUBSCRIBE: Action = { kind: 'subscribe', qos: 0 }
@@ -27,7 +29,7 @@ async function start(config: AuthorizationConfig, configDir = temporaryDir()) {
   const client = clientOf({ peerHost: '10.0.0.1' })
   const ask = (topic: string, action = PUBLISH) =>
     bus.fold('client.authorize', authz.initial, client, action, topic)
-  return { authz, ask, configDir }
+  return { authz, ask, bus, client, configDir }
 }
 
 test('config: the defaults', () => {
@@ -35,8 +37,9 @@ test('config: the defaults', () => {
     no_match: 'allow',
     deny_action: 'ignore',
     ignore_backend_failures: false,
+    include_mountpoint: false,
     cache: { enable: true, max_size: 32, ttl: 60_000, excludes: [] },
-    sources: [{ type: 'file', enable: true }],
+    sources: [{ type: 'file', enable: true, precondition: '' }],
   })
 })
 
@@ -90,6 +93,19 @@ test('a reload reads the file again and drops what was remembered', async () => 
   expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
 })
 
+test('what was remembered of a client is dropped when it has authenticated again', async () => {
+  const dir = temporaryDir()
+  writeFileSync(join(dir, 'rules.conf'), '{allow, all, publish, ["a"]}.')
+  const { ask, bus, client } = await start(
+    load('authorization: { no_match: deny, sources: [{ type: file, path: rules.conf }] }'),
+    dir,
+  )
+  expect(ask('a')).toMatchObject({ from: 'file' })
+  expect(ask('a')).toMatchObject({ from: 'cache' })
+  bus.run('client.check_authn_complete', client, 0, false)
+  expect(ask('a')).toMatchObject({ from: 'file' })
+})
+
 test('a reload of a broken file names it and keeps the rules', async () => {
   const dir = temporaryDir()
   writeFileSync(join(dir, 'acl.conf'), '{deny, all}.')
@@ -126,4 +142,90 @@ test('a new config replaces the old; a bad one changes nothing', async () => {
   expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
   expect(authz.denyAction).toBe('disconnect')
   expect(authz.cache).toBeUndefined()
+})
+
+test('rules of the built-in database hold from the moment they change, and outlive a new config', async () => {
+  const built = load('authorization: { no_match: deny, sources: [{ type: built_in_database }] }')
+  const { authz, ask } = await start(built)
+  expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
+  await authz.rules.add(
+    { kind: 'username', id: 'ann' },
+    readRuleItem({ permission: 'allow', action: 'all', topic: 'a' }),
+  )
+  expect(ask('a')).toEqual({ result: 'allow', from: 'built_in_database' })
+  expect(ask('a')).toMatchObject({ from: 'cache' })
+  await authz.update(load('authorization: { no_match: deny, sources: [] }'))
+  expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
+  await authz.update(built)
+  expect(ask('a')).toEqual({ result: 'allow', from: 'built_in_database' })
+  await authz.rules.delete({ kind: 'username', id: 'ann' })
+  expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
+})
+
+test('what is being decided while the config changes is decided by the old one', async () => {
+  const service = await HttpService.start()
+  onTestFinished(() => service.stop())
+  let answer: (() => void) | undefined
+  const asked = new Promise<void>((resolve) => {
+    service.respond = () =>
+      new Promise((respond) => {
+        answer = () => respond({ status: 204 })
+        resolve()
+      })
+  })
+  const source = `{ type: http, method: get, url: '${service.url}' }`
+  const { authz, ask } = await start(load(`authorization: { no_match: deny, sources: [${source}] }`))
+  const pending = ask('a')
+  await asked
+  await authz.update(load('authorization: { no_match: deny, sources: [] }'))
+  expect(ask('a')).toEqual({ result: 'deny', from: 'default' })
+  answer?.()
+  expect(await pending).toEqual({ result: 'allow', from: 'http' })
+})
+
+test('a source whose precondition does not give true is not asked', async () => {
+  const { ask } = await start(
+    load(`authorization:
+  no_match: deny
+  sources:
+    - { type: file, rules: '{allow, all}.', precondition: "str_eq(action, 'publish')" }
+`),
+  )
+  expect(ask('a')).toEqual({ result: 'allow', from: 'file' })
+  expect(ask('a', SUBSCRIBE)).toEqual({ result: 'deny', from: 'default' })
+})
+
+test('a precondition that fails is no yes', async () => {
+  const { ask } = await start(
+    load(`authorization:
+  no_match: allow
+  sources:
+    - { type: file, rules: '{deny, all}.', precondition: "json_value(username, 'a')" }
+`),
+  )
+  expect(ask('a')).toEqual({ result: 'deny', from: 'source_failed' })
+})
+
+test.each([
+  [`{ type: file, precondition: 'str_eq(' }`, /precondition/],
+  [`{ type: redis, server: 'x:1', cmd: 'GET a' }`, /authorization source redis.*cmd/],
+  [`{ type: http, method: get, url: 'ftp://x' }`, /authorization source http.*url/],
+])('%s stops the start and is named', async (source, why) => {
+  await expect(start(load(`authorization: { sources: [${source}] }`))).rejects.toThrow(why)
+})
+
+test('rules may be about topics with the mountpoint before them', async () => {
+  const { authz, client } = await start(
+    load(`authorization:
+  no_match: deny
+  include_mountpoint: true
+  sources:
+    - { type: file, rules: '{allow, all, all, ["site-1/a/#"]}.' }
+`),
+  )
+  const at = { ...client, mountpoint: 'site-1/' }
+  const decide = (topic: string, action: Action) => authz.authorize(authz.initial, at, action, topic)
+  expect(decide('a/b', PUBLISH)).toMatchObject({ stop: { result: 'allow' } })
+  expect(decide('$share/g/a/#', SUBSCRIBE)).toMatchObject({ stop: { result: 'allow' } })
+  expect(decide('b', PUBLISH)).toMatchObject({ ok: { result: 'deny' } })
 })

@@ -27,7 +27,7 @@ describe('permissions', () => {
   test('the answer for an access rule that says no', async () => {
     hub.hooks.add('client.authorize', 'test', () => DENY)
     const { client, receiver } = await connect(hub, 'c')
-    expect(publish({ client, receiver, sessionPresent: false }, 't', 'x', 1)).toBe(ReasonCode.NotAuthorized)
+    expect(publish({ client }, 't', 'x', 1)).toBe(ReasonCode.NotAuthorized)
     expect(await client.subscribe([subscription('t')])).toEqual([ReasonCode.NotAuthorized])
     expect(receiver.ended).toBeUndefined()
   })

@@ -77,3 +77,16 @@ test('switched off, nothing is retained or handed out, and what is there comes b
   await sub.client.subscribe([subscription('+')])
   await vi.waitFor(() => expect(sub.receiver.texts).toEqual(['before=x']))
 })
+
+test('a delivery rate holds for the messages of new subscriptions', async () => {
+  for (let i = 0; i < 200; i++) await retain(`t/${i}`)
+  configure({ deliveryRate: { count: 100, perMs: 1000 } })
+  const sub = await connect(hub, 'sub')
+  const from = performance.now()
+  await sub.client.subscribe([subscription('t/#')])
+  await vi.waitFor(() => expect(sub.receiver.deliveries.length).toBeGreaterThan(10))
+  const allowed = 6 + (performance.now() - from) / 10
+  expect(sub.receiver.deliveries.length).toBeLessThanOrEqual(allowed)
+  configure({})
+  await vi.waitFor(() => expect(sub.receiver.deliveries).toHaveLength(200))
+})

@@ -33,6 +33,7 @@ export const HUB_OPTIONS: HubOptions = {
     maxMessages: 10_000,
     hidesClearing: false,
     sweepIntervalMs: Number.POSITIVE_INFINITY,
+    deliveryRate: { count: Number.POSITIVE_INFINITY, perMs: 1000 },
   },
   exclusiveSubscription: false,
   messageExpiryMs: Number.POSITIVE_INFINITY,
@@ -126,7 +127,7 @@ export function subscription(
 }
 
 export function publish(
-  peer: Peer,
+  peer: Pick<Peer, 'client'>,
   topic: string,
   payload = 'x',
   qos: QoS = 0,

@@ -1,7 +1,9 @@
 import { PassThrough } from 'node:stream'
+import type { ImportedUser } from '../../authn/bootstrap.ts'
+import type { ImportCounts } from '../../authn/built-in-users.ts'
 import type { CliContext, RunOptions } from '../../cli/context.ts'
 import { runCommand } from '../../cli/program.ts'
-import type { Users, UsersOptions } from '../../cli/users.ts'
+import type { Users, UsersOptions, WithUsers } from '../../cli/users.ts'
 import { temporaryDirectory } from '../config/sample.ts'
 
 /** A terminal or pipe that `type` writes to. */
@@ -26,6 +28,9 @@ export class FakeContext implements CliContext {
   readonly cwd = temporaryDirectory()
   packageRoot = process.cwd()
   stdin = new FakeInput(false)
+  /** What goes past `print`. */
+  readonly stdout = new PassThrough()
+  isTerminal = false
   printed = ''
   noted = ''
   readonly runs: RunOptions[] = []
@@ -45,9 +50,13 @@ export class FakeContext implements CliContext {
     return { stop: () => Promise.resolve() }
   }
 
-  readonly openUsers = async (options: UsersOptions): Promise<Users> => {
+  readonly withUsers: WithUsers = async (options, work) => {
     this.opened.push(options)
-    return this.users
+    try {
+      return await work(this.users)
+    } finally {
+      this.users.closed++
+    }
   }
 
   hubbub(...args: string[]): Promise<0 | 1 | 2> {
@@ -66,15 +75,25 @@ export class MemoryUsers implements Users {
     return true
   }
 
-  async list(): Promise<{ id: string; isSuperuser: boolean }[]> {
-    return Array.from(this.byId, ([id, { isSuperuser }]) => ({ id, isSuperuser }))
+  async *list(): AsyncGenerator<{ id: string; isSuperuser: boolean }> {
+    for (const [id, { isSuperuser }] of this.byId) yield { id, isSuperuser }
   }
 
   async delete(id: string): Promise<boolean> {
     return this.byId.delete(id)
   }
 
-  async close(): Promise<void> {
-    this.closed++
+  async import(users: readonly ImportedUser[], override: boolean): Promise<ImportCounts> {
+    const counts = { total: users.length, success: 0, override: 0, skipped: 0 }
+    for (const { userId, isSuperuser, secret } of users) {
+      const isThere = this.byId.has(userId)
+      counts[isThere ? (override ? 'override' : 'skipped') : 'success']++
+      if (isThere && !override) continue
+      this.byId.set(userId, {
+        password: secret.kind === 'plain' ? secret.password : secret.hash,
+        isSuperuser,
+      })
+    }
+    return counts
   }
 }

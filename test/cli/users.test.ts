@@ -1,5 +1,7 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { openBuiltInUsers } from '../../cli/users-store.ts'
+import { withBuiltInUsers } from '../../cli/users-store.ts'
 import { writeConfig } from '../config/sample.ts'
 import { FakeContext, FakeInput } from './run-cli.ts'
 
@@ -92,6 +94,8 @@ test('config file, data directory and chain reach the store', async () => {
       env: cli.env,
       overrides: { node: { data_dir: '/data' } },
       chain: 'stomp:global',
+      mechanism: 'password_based',
+      note: expect.any(Function),
     },
   ])
 })
@@ -105,7 +109,7 @@ authentication:
     user_id_type: clientid
     password_hash_algorithm: { name: sha256 }
 `)
-  const hubbub = Object.assign(cli, { openUsers: openBuiltInUsers })
+  const hubbub = Object.assign(cli, { withUsers: withBuiltInUsers })
   const store = ['-c', file, '--data-dir', cli.cwd, '--clientid']
   expect(await hubbub.hubbub('users', 'add', 'meter-7', '--password', 'a', ...store)).toBe(0)
   cli.printed = ''
@@ -114,11 +118,36 @@ authentication:
 })
 
 test('without a built-in database in the config it says what to add', async () => {
-  const cli = Object.assign(new FakeContext(), { openUsers: openBuiltInUsers })
+  const cli = Object.assign(new FakeContext(), { withUsers: withBuiltInUsers })
   expect(await cli.hubbub('users', 'list', '-c', writeConfig('authentication: []'))).toBe(2)
   expect(cli.noted).toContain(
     'no built-in database is configured at authentication: add { mechanism: password_based',
   )
+})
+
+test('users of a file are added, and replaced only when that is wanted', async () => {
+  const cli = new FakeContext()
+  const file = join(cli.cwd, 'users.csv')
+  writeFileSync(file, 'user_id,password,is_superuser\nann,secret,false\nroot,toor,true\n')
+  expect(await cli.hubbub('users', 'import', file)).toBe(0)
+  expect(await cli.hubbub('users', 'import', file)).toBe(0)
+  expect(await cli.hubbub('users', 'import', file, '--replace')).toBe(0)
+  expect(cli.printed.split('\n')).toEqual([
+    'added 2, replaced 0, left as they were 0',
+    'added 0, replaced 0, left as they were 2',
+    'added 0, replaced 2, left as they were 0',
+    '',
+  ])
+  expect(await cli.hubbub('users', 'import', file, '--type', 'hash')).toBe(2)
+  expect(cli.noted).toContain('users.csv: line 1: the header has no password_hash')
+})
+
+test('names that would write on the terminal are shown, not written', async () => {
+  const cli = new FakeContext()
+  await cli.hubbub('users', 'add', 'a\u001b[2Jb', '--password', 'x')
+  cli.printed = ''
+  await cli.hubbub('users', 'list')
+  expect(cli.printed).toBe('a\\u001b[2Jb\n')
 })
 
 /** Types once the question is on the screen, as a person would. */

@@ -206,3 +206,17 @@ test('without options it is off', () => {
   const { config } = loadConfig({ schema, file: undefined, env: {} })
   expect(config.flapping_detect).toEqual({ ...CONFIG, enable: false, max_count: 15 })
 })
+
+test('a zone may have options of its own, and may be the only one that counts', async () => {
+  flapping.update(
+    { ...CONFIG, enable: false },
+    { noisy: { flapping_detect: { enable: true, max_count: 1 } } },
+  )
+  for (const zone of ['noisy', 'default']) await comeAndGo(2, { clientId: zone, info: { zone } })
+  expect(bans.get('clientid', 'noisy')).toBeDefined()
+  expect(bans.get('clientid', 'default')).toBeUndefined()
+  const broken = { noisy: { flapping_detect: { enable: true, ban_time: 0 } } }
+  expect(() => flapping.update(CONFIG, broken)).toThrow(
+    'zones.noisy.flapping_detect.ban_time must be more than 0',
+  )
+})

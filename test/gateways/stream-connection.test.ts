@@ -112,6 +112,15 @@ test('a frame waits until the promise for the one before has settled, and readin
   expect(transport.isPaused).toBe(false)
 })
 
+test('very much at once is not handled in one go, and others have their turn', async () => {
+  const { transport, channel } = connect()
+  const count = 3000
+  transport.receive(Buffer.concat(Array.from({ length: count }, () => frame('x'.repeat(99)))))
+  expect(channel.frames.length).toBeLessThan(1400)
+  await expect.poll(() => channel.frames.length).toBe(count)
+  expect(transport.isPaused).toBe(false)
+})
+
 test('what arrives although reading was stopped is bounded', () => {
   const { transport, channel } = connect({ maxUnreadBytes: 10 })
   channel.answer = () => new Promise(() => {})

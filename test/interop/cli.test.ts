@@ -1,5 +1,5 @@
 /** The `hubbub` command beside a running broker and alone. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { temporaryDirectory } from '../config/sample.ts'
@@ -44,8 +44,49 @@ test('users that are added and deleted beside a running broker can and cannot lo
   expect(await users('delete', 'ann')).toMatchObject({ code: 0, stdout: 'deleted ann\n' })
   await vi.waitFor(async () => expect(await refusal(ports, ann)).toBe(0x87), { timeout: 5_000 })
   await inside.ping()
-  const stored = readFileSync(join(dir, 'data', 'authn', 'stomp.global.json'), 'utf8')
-  expect(stored).toContain('$2')
+})
+
+test('after a broker was killed the command works on what it has left, and another one starts', async () => {
+  const dir = temporaryDirectory()
+  const config = merge(baseConfig(dir), { log: { format: 'json' }, authentication: [DATABASE] })
+  const hubbub = (...args: string[]) => runHubbub(args, {}, config, dir)
+  const first = startProcess(['start'], {}, config, dir)
+  await first.ready()
+  expect(await hubbub('users', 'add', 'ann', '--password', 'x')).toMatchObject({ code: 0 })
+  first.signal('SIGKILL')
+  await first.exited
+  expect(existsSync(join(dir, 'data', 'hubbub.sock'))).toBe(true)
+
+  expect(await hubbub('status')).toMatchObject({ code: 1 })
+  expect(await hubbub('users', 'list')).toMatchObject({ code: 0, stdout: 'ann\n' })
+  const second = startProcess(['start'], {}, config, dir)
+  const ports = await second.ready()
+  expect(await hubbub('status')).toMatchObject({ code: 0 })
+  await connectMqtt(ports, { username: 'ann', password: 'x' })
+})
+
+test('sessions, their messages and retained ones move to another broker in a file', async () => {
+  const [dir, other] = [temporaryDirectory(), temporaryDirectory()]
+  const open = { log: { format: 'json' }, allow_anonymous: true }
+  const [config, otherConfig] = [merge(baseConfig(dir), open), merge(baseConfig(other), open)]
+  const file = join(dir, 'all.jsonl')
+  const from = startProcess(['start'], {}, config, dir)
+  const ports = await from.ready()
+  const kept = { clientId: 'kept', clean: false, properties: { sessionExpiryInterval: 3600 } }
+  const away = await connectMqtt(ports, kept)
+  await away.subscribe('a/#', { qos: 1 })
+  await away.end()
+  const publisher = await connectMqtt(ports)
+  await publisher.publish('a/b', 'missed', { qos: 1 })
+  await publisher.publish('r', 'retained', { qos: 1, retain: true })
+  expect(await runHubbub(['data', 'export', file], {}, config, dir)).toMatchObject({ code: 0 })
+
+  expect(await runHubbub(['data', 'import', file], {}, otherConfig, other)).toMatchObject({ code: 0 })
+  const to = await startProcess(['start'], {}, otherConfig, other).ready()
+  const back = await connectMqtt(to, kept)
+  expect(await back.next()).toMatchObject({ topic: 'a/b', payload: 'missed' })
+  await back.subscribe('r', { qos: 1 })
+  expect(await back.next()).toMatchObject({ topic: 'r', payload: 'retained' })
 })
 
 test('config check says what is wrong and nothing else', async () => {

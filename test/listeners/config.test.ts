@@ -13,6 +13,12 @@ const PARSED = {
   bind: { host: undefined, port: 1883 },
   max_connections: Number.POSITIVE_INFINITY,
   max_conn_rate: { count: 500, perMs: 1000 },
+  max_conn_burst: { count: 100, perMs: 60_000 },
+  messages_rate: { count: 1000, perMs: 1000 },
+  messages_burst: { count: 500, perMs: 60_000 },
+  bytes_rate: { count: Number.POSITIVE_INFINITY, perMs: 1000 },
+  bytes_burst: { count: 1, perMs: 1000 },
+  subscribes_rate: { count: 10, perMs: 1000 },
   proxy_protocol_timeout: 3000,
 }
 const parsed = (config: Record<string, unknown>): ListenerConfig => {
@@ -31,6 +37,9 @@ test('the defaults of an MQTT listener are those of the sheet', () => {
     bind: 8084,
     max_connections: 'infinity',
     max_conn_rate: 'infinity',
+    messages_rate: 'infinity',
+    bytes_rate: 'infinity',
+    subscribes_rate: 'infinity',
     mountpoint: '',
     zone: 'default',
     enable_authn: true,
@@ -127,6 +136,13 @@ test('a parsed config becomes options', () => {
     kind: 'wss',
     bind: PARSED.bind,
     proxyProtocol: { timeoutMs: 3000 },
+    maxConnRate: PARSED.max_conn_rate,
+    maxConnBurst: PARSED.max_conn_burst,
+    rates: {
+      messages: { rate: PARSED.messages_rate, burst: PARSED.messages_burst },
+      bytes: undefined, // a burst of no limit
+      subscribes: { rate: PARSED.subscribes_rate, burst: undefined },
+    },
     tcp: { keepaliveMs: 30_000, sendTimeoutMs: Number.POSITIVE_INFINITY, highWatermarkBytes: 1_048_576 },
     tls: { verifyPeer: true, ciphers: ['A', 'B'], certfile: 'cert.pem', handshakeTimeoutMs: 15_000 },
     webSocket: {

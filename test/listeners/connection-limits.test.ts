@@ -47,3 +47,11 @@ test('new limits count at once and drop nobody', () => {
   gate.update(limits(10, Number.POSITIVE_INFINITY))
   expect(gate.admit('c')).toBe('admitted')
 })
+
+test('a burst lets more through for once', () => {
+  const now = 0
+  const maxConnBurst = { count: 2, perMs: 60_000 }
+  const gate = new ConnectionGate({ ...limits(100, 1), maxConnBurst }, () => now)
+  const answers = [1, 2, 3, 4].map(() => gate.admit('a'))
+  expect(answers).toEqual(['admitted', 'admitted', 'admitted', 'rate'])
+})

@@ -19,6 +19,8 @@ export function tcpOptions(changes: Partial<ListenerOptions> = {}): ListenerOpti
     bind: { host: LOOPBACK, port: 0 },
     maxConnections: Number.POSITIVE_INFINITY,
     maxConnRate: { count: Number.POSITIVE_INFINITY, perMs: 1000 },
+    maxConnBurst: undefined,
+    rates: { messages: undefined, bytes: undefined, subscribes: undefined },
     accessRules: [],
     proxyProtocol: undefined,
     tcp: {

@@ -1,9 +1,13 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { readFileSync, rmSync } from 'node:fs'
-import { afterAll, beforeAll, expect, type TestContext, test } from 'vitest'
+import type { Duplex } from 'node:stream'
+import { afterAll, beforeAll, expect, type TestContext, test, vi } from 'vitest'
 import { type ClientOptions, WebSocket } from 'ws'
+import type { TransportContext, TransportInfo } from '../../listeners/base-transport.ts'
+import { FlushQueue } from '../../listeners/flush-queue.ts'
 import type { ListenerOptions } from '../../listeners/options.ts'
 import type { WebSocketOptions } from '../../listeners/ws-step.ts'
+import { WsTransport } from '../../listeners/ws-transport.ts'
 import { type Certs, makeCerts } from '../support/certs.ts'
 import { dial, echo, listen, readAll, tcpOptions, tlsOptions, wsOptions } from './support.ts'
 
@@ -126,6 +130,13 @@ test('a text listener takes both and answers in text where it can', async (t) =>
   expect(await once(socket, 'message')).toEqual([Buffer.from([0xff, 0xfe]), true])
 })
 
+test('a listener for any frames takes both and answers in binary', async (t) => {
+  const { port } = await listen(t, ws({}, { frames: 'any' }), echo)
+  const socket = await dialWs(t, port)
+  socket.send('text')
+  expect(await once(socket, 'message')).toEqual([Buffer.from('text'), true])
+})
+
 test('what was read before a pause waits for resume, in order', async (t) => {
   const { port, next } = await listen(t, ws())
   const socket = await dialWs(t, port)
@@ -202,6 +213,45 @@ test('a silent peer is closed after idle_timeout, a pinging one is not', async (
   await once(silent, 'close')
   expect(await probe.closed).toMatchObject({ kind: 'error', error: { code: 'LIMIT_EXCEEDED' } })
   expect(alive.readyState).toBe(WebSocket.OPEN)
+})
+
+test('a silent peer is not closed for it while it is not read', async (t) => {
+  const { port, next } = await listen(t, ws({ idleTimeoutMs: 50 }))
+  await dialWs(t, port)
+  const paused = await next()
+  paused.transport.pause()
+  const silent = await dialWs(t, port)
+  await once(silent, 'close') // a whole idle timeout later
+  let isClosed = false
+  void paused.closed.then(() => (isClosed = true))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(isClosed).toBe(false)
+  paused.transport.resume()
+  expect(await paused.closed).toMatchObject({ error: { code: 'LIMIT_EXCEEDED' } })
+})
+
+test('what unfolds from a chunk that was read before a pause is bounded', () => {
+  const close = vi.fn()
+  const socket = { protocol: '', bufferedAmount: 0, pause() {}, resume() {}, terminate() {}, close }
+  const peer = Object.assign(new EventEmitter(), socket)
+  const onData = vi.fn()
+  const [info, context] = [{ kind: 'ws' }, { flushQueue: new FlushQueue(), limits: tcpOptions().tcp }]
+  const settings = { frames: 'binary', idleTimeoutMs: Number.POSITIVE_INFINITY } as const
+  const transport = new WsTransport(
+    peer as unknown as WebSocket,
+    peer as unknown as Duplex,
+    '/',
+    settings,
+    info as unknown as TransportInfo,
+    context as unknown as TransportContext,
+  )
+  transport.handler = { onData, onDrain() {}, onClose() {} }
+  transport.pause()
+  for (let i = 0; i < 16; i++) peer.emit('message', Buffer.alloc(1_048_576), true)
+  expect(close).not.toHaveBeenCalled()
+  peer.emit('message', Buffer.alloc(1), true)
+  expect([close.mock.calls[0], onData.mock.calls.length]).toEqual([[1009], 0])
+  peer.emit('close')
 })
 
 test.for([

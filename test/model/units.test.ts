@@ -49,6 +49,7 @@ test('rates are read as a count per milliseconds', () => {
     ['1000/10s', 1000, 10_000],
     ['10MB/500ms', 10 * MB, 500],
     ['60/m', 60, 60_000],
+    ['10MB', 10 * MB, 1000],
     [500, 500, 1000],
     ['infinity', Number.POSITIVE_INFINITY, 1000],
   ]
@@ -80,6 +81,7 @@ test('what is not understood is refused with what was expected and what was foun
     [parseDuration, ['15 sec', '', '-1s', -1, 1.5, '1h-', 's', true, null, '1e3'], 'expected a duration'],
     [parseSize, ['10XB', '-1B', 1.5, '', 'KB', '1.5'], 'expected a size'],
     [parseCount, ['many', 1.5, -1, '1.0', ''], 'expected a whole number'],
+    [(value) => parseRate(value, 1), ['0/s', 0], 'expected a rate of 1 or more'],
     [parseRate, ['500/', '/s', '500/0s', '1/2/3', 'x/s', 'infinity/s', ''], 'expected a'],
     [
       parseBind,

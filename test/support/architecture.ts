@@ -20,8 +20,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   broker: ['listeners', 'hooks', 'model'],
   'hooks/exhook': CORE,
   observability: CORE,
-  authn: CORE,
-  authz: CORE,
+  connectors: ['model'],
+  authn: ['connectors', ...CORE],
+  authz: ['connectors', ...CORE],
   features: CORE,
   plugins: CORE,
   gateways: CORE,
@@ -29,9 +30,11 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'gateways/*': ['gateways', 'gateways/+', ...CORE],
   'gateways/index': ['gateways', 'gateways/*'],
   config: ROOMS,
+  'control/client': ['model'],
+  control: ['control/client', 'authn', 'features', ...CORE],
   api: ['config', 'hooks/exhook', 'observability', ...ROOMS],
-  main: ['api', 'config', 'hooks/exhook', 'observability', ...ROOMS],
-  cli: ['main', 'config', 'authn', 'authz', 'plugins', ...CORE],
+  main: ['api', 'control', 'control/client', 'config', 'hooks/exhook', 'observability', ...ROOMS],
+  cli: ['main', 'control/client', 'config', 'authn', 'authz', 'features', 'plugins', ...CORE],
 }
 
 /** May import everything, and nobody imports them. */
@@ -83,6 +86,7 @@ export function roomOf(file: string, gateways: ReadonlySet<string>): string | un
   if (file === 'gateways/index.ts') return 'gateways/index'
   if (top === 'gateways' && deeper.length > 0) return `gateways/${second}${gateways.has(second) ? '' : '+'}`
   if (top === 'hooks' && second === 'exhook') return 'hooks/exhook'
+  if (top === 'control' && second === 'client') return 'control/client'
   return Object.hasOwn(MAY_IMPORT, top) || OUTSIDE.includes(top) ? top : undefined
 }
 

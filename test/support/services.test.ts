@@ -1,11 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { temporaryDirectory } from '../config/sample.ts'
 import { requireService, skipNote } from './services.ts'
 
 const SCRIPT = join(import.meta.dirname, 'services')
+/** Every program that the script looks for. */
+const WANTED = Array.from(
+  (/^WANTED="([^"]+)"/m.exec(readFileSync(SCRIPT, 'utf8'))?.[1] ?? '').matchAll(/([\w.-]+):/g),
+  ([, program = '']) => program,
+)
 
 /** A PATH with nothing on it but what is named. */
 function pathWith(programs: string[]): string {
@@ -40,10 +45,7 @@ test('a program that is missing skips with its reason, and fails where CI=true',
 })
 
 test('the script is quiet when everything is there', () => {
-  expect(runScript(['mosquitto', 'mosquitto_pub', 'mosquitto_sub', 'openssl'])).toEqual({
-    status: 0,
-    said: '',
-  })
+  expect(runScript(WANTED)).toEqual({ status: 0, said: '' })
 })
 
 test('the script says what to install where it cannot, and fails only where CI=true', () => {
@@ -51,7 +53,10 @@ test('the script says what to install where it cannot, and fails only where CI=t
     ['', 0],
     ['true', 1],
   ] as const) {
-    const answer = runScript(['mosquitto', 'openssl'], { CI: ci })
+    const answer = runScript(
+      WANTED.filter((program) => !program.startsWith('mosquitto_')),
+      { CI: ci },
+    )
     expect(answer.status, `CI=${ci}`).toBe(status)
     expect(answer.said).toContain('not installed: mosquitto-clients\n')
   }

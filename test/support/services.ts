@@ -1,7 +1,19 @@
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-export type Service = 'mosquitto' | 'mosquitto_pub' | 'mosquitto_sub' | 'openssl'
+export type Service =
+  | 'mosquitto'
+  | 'mosquitto_pub'
+  | 'mosquitto_sub'
+  | 'openssl'
+  | 'redis-server'
+  | 'redis-cli'
+  | 'nats-server'
+  | 'coap-client-openssl'
+  | 'coap-client-gnutls'
+  | 'mariadbd'
+  | 'pg_ctlcluster'
+  | 'slapd'
 
 export type Availability = { skip: false; path: string } | { skip: true; reason: string }
 

@@ -106,7 +106,7 @@ describe('while others are being asked', () => {
   })
 
   test('a login that fails for a bug of ours is refused', async () => {
-    vi.spyOn(hub, 'connect').mockRejectedValue(new Error('a bug'))
+    vi.spyOn(hub, 'connectInSteps').mockRejectedValue(new Error('a bug'))
     const one = new RawPeer(mqttContext(hub)).send(connectBytes(5), PINGREQ)
     await turns()
     expect(one.said()).toEqual(['connack 0x88', 'closed'])

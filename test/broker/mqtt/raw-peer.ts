@@ -29,6 +29,11 @@ export const MQTT_OPTIONS: MqttOptions = {
   ignoreLoopDeliver: false,
   useUsernameAsClientId: false,
   responseInformation: '',
+  peerCertAsUsername: undefined,
+  peerCertAsClientId: undefined,
+  clientAttributes: [],
+  clientIdOverride: undefined,
+  retryIntervalMs: Number.POSITIVE_INFINITY,
 }
 
 export function mqttContext(

@@ -89,4 +89,37 @@ describe('topics by filter', () => {
     expect([...trie.matching('#')]).toEqual([1])
     expect([...trie.matching(deep)]).toEqual([1])
   })
+
+  test('a walk that is stopped after some steps goes on where it was', () => {
+    const random = new Random(4)
+    const trie = new TopicTrie<string>()
+    for (const topic of randomTopics(random, 400)) trie.set(topic, topic)
+    for (const filter of [...randomFilters(random, 50), '#', '+/+/a']) {
+      const walk = trie.matching(filter)
+      const found: string[] = []
+      let pauses = 0
+      while (!walk.isDone) {
+        const value = walk.advance(1)
+        if (value === undefined) pauses++
+        else found.push(value)
+      }
+      expect(found.sort(), filter).toEqual([...trie.matching(filter)].sort())
+      if (filter === '+/+/a') expect(pauses).toBeGreaterThan(found.length)
+    }
+  })
+
+  test('topics may come and go while they are walked through', () => {
+    const trie = new TopicTrie<string>()
+    const topics = Array.from({ length: 100 }, (_, i) => `a/${i}/x`)
+    for (const topic of topics) trie.set(topic, topic)
+    const walk = trie.matching('a/+/x')
+    const found = new Set<string>()
+    for (const value of walk) {
+      found.add(value)
+      trie.delete(value)
+      trie.set(`b/${value}`, value)
+    }
+    expect(found).toEqual(new Set(topics))
+    expect([...trie.matching('a/#')]).toEqual([])
+  })
 })

@@ -1,3 +1,4 @@
+import type { Pace } from '../../../listeners/pace.ts'
 import type {
   CloseReason,
   Outbox,
@@ -52,6 +53,7 @@ export class FakeTransport implements Transport {
   readonly local = { host: '127.0.0.1', port: 61_613 }
   readonly certificate = undefined
   readonly outbox = new FakeOutbox()
+  pace: Pace | undefined
   bytesReceived = 0
   bytesSent = 0
   handler: TransportHandler = { onData() {}, onDrain() {}, onClose() {} }
@@ -86,18 +88,21 @@ export class FakeTransport implements Transport {
   end(): void {
     if (this.state !== 'open') return
     this.state = 'ended'
+    this.pace?.close()
     this.handler.onClose({ kind: 'local' })
   }
 
   destroy(): void {
     if (this.state !== 'open') return
     this.state = 'destroyed'
+    this.pace?.close()
     this.handler.onClose({ kind: 'local' })
   }
 
   /** The peer is gone. */
   close(reason: CloseReason = { kind: 'peer_closed' }): void {
     this.state = 'ended'
+    this.pace?.close()
     this.handler.onClose(reason)
   }
 

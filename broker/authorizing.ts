@@ -1,0 +1,54 @@
+import type { Authorization } from '../hooks/hookpoints.ts'
+import type { Action } from '../model/access.ts'
+import { isPromise, type MaybePromise } from '../model/async.ts'
+import type { ClientInfo } from '../model/client-info.ts'
+import type { QoS } from '../model/message.ts'
+import type { Hub } from './hub.ts'
+
+/** One object per possible action, so that a check allocates nothing. Publish: index qos * 2 + retain. */
+const PUBLISH_ACTIONS: readonly Action[] = ([0, 1, 2] as const).flatMap((qos) => [
+  { kind: 'publish', qos, retain: false } as const,
+  { kind: 'publish', qos, retain: true } as const,
+])
+const SUBSCRIBE_ACTIONS: readonly Action[] = ([0, 1, 2] as const).map((qos) => ({ kind: 'subscribe', qos }))
+
+const BY_SUPERUSER: Authorization = { result: 'allow', from: 'superuser' }
+
+export function publishing(qos: QoS, retain: boolean): Action {
+  return PUBLISH_ACTIONS[qos * 2 + (retain ? 1 : 0)] as Action
+}
+
+export function subscribing(qos: QoS): Action {
+  return SUBSCRIBE_ACTIONS[qos] as Action
+}
+
+/** May this client do it? Superusers may; without hooks everybody may. `topic` is without mountpoint. */
+export function isAllowed(hub: Hub, info: ClientInfo, action: Action, topic: string): MaybePromise<boolean> {
+  const { hooks, noMatch, metrics } = hub
+  if (info.isSuperuser) {
+    metrics.authorization.allow++
+    metrics.authorization.superuser++
+    return decided(hub, info, action, topic, BY_SUPERUSER)
+  }
+  if (!hooks.used['client.authorize']) return true
+  metrics.clientAuthorize++
+  const answer = hooks.fold('client.authorize', noMatch, info, action, topic)
+  if (isPromise(answer))
+    return answer.then((authorization) => decided(hub, info, action, topic, authorization))
+  return decided(hub, info, action, topic, answer)
+}
+
+function decided(
+  { hooks, log }: Hub,
+  info: ClientInfo,
+  action: Action,
+  topic: string,
+  authorization: Authorization,
+): boolean {
+  if (hooks.used['client.check_authz_complete'])
+    hooks.run('client.check_authz_complete', info, action, topic, authorization)
+  if (authorization.result === 'allow') return true
+  const { clientId, username } = info
+  log.debug({ clientid: clientId, username, action, topic, source: authorization.from }, 'access denied')
+  return false
+}

@@ -1,0 +1,84 @@
+import type { Command } from 'commander'
+import type { BrokerStatus, ClientEntry } from '../control/client/protocol.ts'
+import { formatDuration } from '../model/units.ts'
+import { type CliContext, CommandFailed } from './context.ts'
+import { type BrokerOptions, reachRunning, withBrokerOptions } from './reach.ts'
+import { aligned, moment, row } from './text.ts'
+
+interface Listing extends BrokerOptions {
+  json?: boolean
+}
+
+/** `hubbub status`, `hubbub clients list|kick`: of a broker that runs. */
+export function addBrokerCommands(program: Command, context: CliContext): void {
+  withBrokerOptions(program.command('status').description('tell how the broker that runs is doing'))
+    .option('--json', 'as JSON, with all statistics')
+    .action((options: Listing) => status(context, options))
+  const clients = program.command('clients').description('the clients that are connected now')
+  withBrokerOptions(clients.command('list').description('list them'))
+    .option('--json', 'one JSON object a line')
+    .action((options: Listing) => list(context, options))
+    .addHelpText('after', '\nColumns: client id, user name, protocol, address, listener, connected at')
+  withBrokerOptions(clients.command('kick <clientid>').description('end a connection and its session'))
+    .option('--gateway <name>', 'a client of this gateway; without it, of MQTT')
+    .action((clientId: string, options: BrokerOptions & { gateway?: string }) =>
+      kick(context, clientId, options),
+    )
+}
+
+async function status(context: CliContext, options: Listing): Promise<void> {
+  const client = await reachRunning(context, options)
+  context.print(options.json ? `${JSON.stringify(client.status, undefined, 2)}\n` : describe(client.status))
+}
+
+const STATISTICS = [
+  ['clients', 'live_connections'],
+  ['sessions', 'sessions'],
+  ['subscriptions', 'subscriptions'],
+  ['retained', 'retained'],
+  ['delayed', 'delayed'],
+] as const
+
+function describe({ version, node, pid, uptimeMs, storage, stats, listeners }: BrokerStatus): string {
+  const uptime = formatDuration(Math.floor(uptimeMs / 1000) * 1000)
+  const counts = STATISTICS.map(([name, stat]) => {
+    const [count = 0, max = 0] = [stats[`${stat}.count`], stats[`${stat}.max`]]
+    return [name, `${count} (most: ${max})`] as const
+  })
+  const about = aligned([
+    ['node', node],
+    ['version', version],
+    ['running for', `${uptime} (process ${pid})`],
+    ['storage', storage ?? 'memory'],
+    ...counts,
+  ])
+  const bound = aligned(
+    listeners.map(({ id, address, connections }) => {
+      const clients = connections === undefined ? '' : ` (${connections} connections)`
+      return [`  ${id}`, `${address ?? 'not bound'}${clients}`] as const
+    }),
+  )
+  return `${about}listeners\n${bound}`
+}
+
+async function list(context: CliContext, options: Listing): Promise<void> {
+  const client = await reachRunning(context, options)
+  for await (const entry of client.list('clients.list', {})) {
+    context.print(options.json ? `${JSON.stringify(entry)}\n` : rowOf(entry))
+  }
+}
+
+function rowOf({ clientId, username, protocol, peer, listener, connectedAtMs }: ClientEntry): string {
+  return row(clientId, username, protocol, peer, listener, moment(connectedAtMs))
+}
+
+async function kick(
+  context: CliContext,
+  clientId: string,
+  { gateway, ...options }: BrokerOptions & { gateway?: string },
+): Promise<void> {
+  const client = await reachRunning(context, options)
+  const { kicked } = await client.call('clients.kick', { clientId, gateway })
+  if (!kicked) throw new CommandFailed(`there is no client or session ${JSON.stringify(clientId)}`)
+  context.print(`kicked ${clientId}\n`)
+}
