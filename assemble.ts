@@ -10,7 +10,8 @@ import type { configSchema } from './config/schema.ts'
 import { mqttInZones } from './config/zones.ts'
 import type { ListenerConfig, ListenerType } from './listeners/config.ts'
 import { safeBind } from './listeners/loopback.ts'
-import { readListener } from './listeners/options.ts'
+import { readListener, readTls } from './listeners/options.ts'
+import type { TlsOptions } from './listeners/tls-options.ts'
 
 export type Config = Static<ReturnType<typeof configSchema>>
 
@@ -90,6 +91,19 @@ export function mqttListenersOf(config: Config): MqttListener[] {
       const { enable_authn: enableAuthn, mountpoint = '', zone = 'default' } = section
       return { options: readListener(id, type, section), settings: { enableAuthn, mountpoint, zone } }
     })
+}
+
+/** The TLS options of listeners that are enabled, those of gateways included. */
+export function tlsListenersOf(config: Config): { id: string; tls: TlsOptions }[] {
+  const gateways = Object.entries(config.gateway).filter(([, gateway]) => gateway.enable)
+  const sections = [
+    ...sectionsOf(config.listeners),
+    ...gateways.flatMap(([name, { listeners }]) => sectionsOf(listeners, name)),
+  ]
+  return sections.flatMap(({ id, type, section }) => {
+    const isTls = section.enable && (type === 'ssl' || type === 'wss')
+    return isTls && section.ssl_options ? [{ id, tls: readTls(section.ssl_options) }] : []
+  })
 }
 
 /** Where clients come in, as far as it concerns who may. */

@@ -17,6 +17,7 @@ import { check as checkFilter } from './broker/subscribing.ts'
 import { type Ban, checkBan } from './features/bans/ban.ts'
 import type { Bans } from './features/bans/index.ts'
 import { BanTable } from './features/bans/table.ts'
+import { gateways } from './gateways/index.ts'
 import type { Login } from './model/access.ts'
 import { arrivingClient, type ClientInfo } from './model/client-info.ts'
 import { BrokerError } from './model/errors.ts'
@@ -81,11 +82,15 @@ function notesOn({ id, enable }: AccessPoint): string[] {
 /** Unless a listener is named, one whose clients go through the chain of all others. */
 function findPoint({ listener, gateway }: AccessQuestion, config: Config): AccessPoint {
   const all = accessPointsOf(config)
-  const known = (what: string, names: Iterable<string>) => `there is no ${what}; there are ${[...names].join(', ') || 'none'}`
+  const known = (what: string, names: Iterable<string>) =>
+    `there is no ${what}; there are ${[...names].join(', ') || 'none'}`
   if (listener !== undefined) {
     const found = all.find(({ id }) => id === listener)
     if (found !== undefined) return found
-    const text = known(`listener ${JSON.stringify(listener)}`, all.map(({ id }) => id))
+    const text = known(
+      `listener ${JSON.stringify(listener)}`,
+      all.map(({ id }) => id),
+    )
     throw new BrokerError('CONFIG_INVALID', text)
   }
   const fitting = all
@@ -135,7 +140,7 @@ function toLogin(question: AccessQuestion, point: AccessPoint, { config, log }: 
   const client = arrivingClient(transport, {
     ...who,
     key: gateway === undefined ? who.clientId : `${gateway}\0${who.clientId}`,
-    protocol: gateway ?? 'mqtt',
+    protocol: gateways.find(({ name }) => name === gateway)?.protocol ?? 'mqtt',
     protocolName: gateway === undefined ? 'MQTT' : gateway.toUpperCase(),
     protocolVersion: gateway === undefined ? '5' : '',
     gateway,
@@ -152,7 +157,10 @@ function toLogin(question: AccessQuestion, point: AccessPoint, { config, log }: 
 /** What makes a client id of something else is about MQTT. */
 const AS_IT_IS = { useUsernameAsClientId: false, clientIdOverride: undefined, clientAttributes: [] } as const
 
-async function explainEntry({ login, refusal }: Asked, targets: AccessTargets): Promise<AccessReport['login']> {
+async function explainEntry(
+  { login, refusal }: Asked,
+  targets: AccessTargets,
+): Promise<AccessReport['login']> {
   const { client } = login
   const end = (chain: string | undefined, steps: readonly ExplainedStep[], code: ReasonCode) => ({
     chain,
@@ -200,11 +208,22 @@ async function explainWish(
     const step: ExplainedStep = { who: 'limits', outcome: 'deny', detail: reasonName(impossible) }
     return { steps: [step], result: answerOf(client, action, impossible, config) }
   }
-  const { no_match: noMatch, ignore_backend_failures: ignoreBackendFailures } = config.authorization
+  const { no_match: noMatch, ignore_backend_failures, include_mountpoint } = config.authorization
   const wanted = action.kind === 'publish' ? publishing(action.qos, action.retain) : subscribing(action.qos)
-  const options = { noMatch, ignoreBackendFailures }
+  const options = {
+    noMatch,
+    ignoreBackendFailures: ignore_backend_failures,
+    includeMountpoint: include_mountpoint,
+  }
   const surroundings = { log, nowMs: Date.now() }
-  const { steps, result } = await explainAction(authz.chain, options, client, wanted, action.topic, surroundings)
+  const { steps, result } = await explainAction(
+    authz.chain,
+    options,
+    client,
+    wanted,
+    action.topic,
+    surroundings,
+  )
   const code = result === 'allow' ? ReasonCode.Success : ReasonCode.NotAuthorized
   return { steps, result: answerOf(client, action, code, config) }
 }
@@ -215,7 +234,14 @@ function refusalOf(client: ClientInfo, action: ExplainedAction, config: Config):
   const limits = options.zones?.get(client.zone) ?? options
   if (action.kind === 'subscribe') {
     const { topic: filter, qos } = action
-    const wish = { filter, qos, noLocal: false, retainAsPublished: false, retainHandling: 0, identifier: 0 } as const
+    const wish = {
+      filter,
+      qos,
+      noLocal: false,
+      retainAsPublished: false,
+      retainHandling: 0,
+      identifier: 0,
+    } as const
     const code = checkFilter(limits, wish)
     return code < 0x80 ? undefined : code
   }
@@ -240,11 +266,15 @@ function answerOf(
   if (gateway !== undefined) return { isAllowed, answer: reasonName(code) }
   if (kind === 'subscribe' && isAllowed) return { isAllowed, answer: `SUBACK granted QoS ${qos}` }
   const isEnded = code === ReasonCode.NotAuthorized && config.authorization.deny_action === 'disconnect'
-  if (isEnded && !isSuperuser) return { isAllowed, answer: `DISCONNECT ${named(code)} (MQTT 3: the connection is closed)` }
+  if (isEnded && !isSuperuser)
+    return { isAllowed, answer: `DISCONNECT ${named(code)} (MQTT 3: the connection is closed)` }
   if (kind === 'subscribe') return { isAllowed, answer: `SUBACK ${named(code)} (MQTT 3: 0x80)` }
   const packet = (['nothing', 'PUBACK', 'PUBREC'] as const)[qos]
   const old = isAllowed ? '' : ` (MQTT 3: ${qos === 0 ? 'nothing' : `${packet} without a reason`})`
-  return { isAllowed, answer: qos === 0 ? `nothing at QoS 0: ${reasonName(code)}` : `${packet} ${named(code)}${old}` }
+  return {
+    isAllowed,
+    answer: qos === 0 ? `nothing at QoS 0: ${reasonName(code)}` : `${packet} ${named(code)}${old}`,
+  }
 }
 
 function named(code: ReasonCode): string {

@@ -16,6 +16,7 @@ import { Authn } from './authn/index.ts'
 import { RuleTable } from './authz/built-in-table.ts'
 import { Authz } from './authz/index.ts'
 import { parseAcl } from './authz/json-rule.ts'
+import { backendReports } from './backend-reports.ts'
 import { Hub } from './broker/hub.ts'
 import { Metrics } from './broker/metrics.ts'
 import { MqttServer } from './broker/mqtt/server.ts'
@@ -23,8 +24,10 @@ import { createStorage } from './broker/storage/config.ts'
 import type { Storage } from './broker/storage/storage.ts'
 import { loadConfig } from './config/load.ts'
 import { configSchema } from './config/schema.ts'
+import { describeUnused, type UnusedOption } from './config/unused-options.ts'
 import type { ListenerStatus } from './control/client/protocol.ts'
 import { ControlServer } from './control/server.ts'
+import { explainAccess } from './explain-access.ts'
 import { Features } from './features/features.ts'
 import type { GatewayConfig } from './gateways/config.ts'
 import { createContext } from './gateways/context.ts'
@@ -37,6 +40,7 @@ import { PskFile } from './listeners/dtls/psk-file.ts'
 import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
 import type { Address } from './listeners/transport.ts'
+import { TurnBudget } from './listeners/turn-budget.ts'
 import { CoarseClock } from './model/coarse-clock.ts'
 import { messageOf } from './model/errors.ts'
 import { packageRoot, packageVersion } from './model/packaged.ts'
@@ -54,8 +58,9 @@ export interface RunOptions {
  * @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open
  */
 export async function run(options: RunOptions): Promise<{ stop(): Promise<void> }> {
-  const { config } = load(options)
+  const { config, unused } = load(options)
   const log = createLog(config.log)
+  warnOfUnused(unused, log)
   const broker = await Hubbub.start(config, configDirOf(options), log)
   obeySignals(broker, options, log)
   return broker
@@ -86,7 +91,11 @@ function obeySignals(broker: Hubbub, options: RunOptions, log: Log): void {
 
 function ignore(): void {}
 
-function load(options: RunOptions): { config: Config } {
+function warnOfUnused(unused: readonly UnusedOption[], log: Log): void {
+  if (unused.length > 0) log.warn({}, describeUnused(unused))
+}
+
+function load(options: RunOptions): { config: Config; unused: readonly UnusedOption[] } {
   return loadConfig({
     schema: configSchema(),
     file: options.configFile,
@@ -110,7 +119,7 @@ export class Hubbub {
   readonly #features: Features
   readonly #control: ControlServer
   readonly #clock: CoarseClock
-  readonly #listening: ListenerContext = { flushQueue: new FlushQueue() }
+  readonly #listening: ListenerContext = { flushQueue: new FlushQueue(), turns: new TurnBudget() }
   readonly #psk: PskFile
   readonly #gateways = new Map<string, GatewayHost>()
   #config: Config
@@ -145,7 +154,18 @@ export class Hubbub {
     const version = packageVersion(packageRoot(import.meta.dirname))
     const { bans } = this.#features
     this.#control = new ControlServer(
-      { hub: this.hub, authn, authz, bans, version, listeners: () => this.#listeners() },
+      {
+        hub: this.hub,
+        authn,
+        authz,
+        bans,
+        version,
+        listeners: () => this.#listeners(),
+        access: {
+          explain: (question) => explainAccess(question, { config: this.#config, authn, authz, bans, log }),
+          backends: () => backendReports(authn, authz),
+        },
+      },
       { dataDir: resolve(config.node.data_dir), version, log },
     )
   }
@@ -165,6 +185,7 @@ export class Hubbub {
     const storage = createStorage(config.storage, dataDir, log, configDir)
     const clock = new CoarseClock()
     let authn: Authn | undefined
+    let authz: Authz | undefined
     try {
       // Before anything that is kept in it: users are.
       await storage.open(config.node.name)
@@ -172,7 +193,7 @@ export class Hubbub {
       const users = durable === undefined ? undefined : await UserTable.load(durable, log)
       authn = await Authn.create(authnConfigOf(config), { log, dataDir, configDir, users, readAcl: parseAcl })
       const rules = durable === undefined ? undefined : await RuleTable.load(durable, log)
-      const authz = await Authz.create(config.authorization, { log, configDir, now: clock.now, rules })
+      authz = await Authz.create(config.authorization, { log, configDir, now: clock.now, rules })
       const broker = new Hubbub(config, configDir, log, storage, authn, authz, clock)
       prepare?.(broker)
       await broker.#start()
@@ -180,6 +201,7 @@ export class Hubbub {
     } catch (error) {
       clock.stop()
       await authn?.close()
+      await authz?.close()
       await storage.destroy()
       throw error
     }
@@ -189,7 +211,8 @@ export class Hubbub {
   reload(options: RunOptions): Promise<void> {
     this.#reloading = this.#reloading.then(async () => {
       try {
-        const { config } = load(options)
+        const { config, unused } = load(options)
+        warnOfUnused(unused, this.#log)
         await this.#update(config)
         this.#log.info({}, 'configuration reloaded')
       } catch (error) {
@@ -229,7 +252,7 @@ export class Hubbub {
     if (rebound.length > 0) {
       this.#log.warn(
         { listeners: rebound.join(' ') },
-        'nobody checks who connects, so these listen on loopback only: configure authentication, or set allow_anonymous: true',
+        'nobody checks who connects, so these listen on loopback only: configure authentication (for gateways: gateway.NAME.authentication), or set allow_anonymous: true',
       )
     }
     return config

@@ -42,7 +42,7 @@ export interface AuthenticatorContext {
   readonly users?: UserTable | undefined
   /** Slow password hashes go through it. */
   readonly hashing: WorkGate
-  /** Key sets of tokens by their URL, as they were fetched last: a reload while the URL is away must not lose them. */
+  /** Key sets of tokens by where and how they were fetched, as they were last: a reload while the URL is away must not lose them. */
   readonly keySets?: Map<string, string> | undefined
   /**
    * Reads the rules that came with an answer (authz.md 3). Undefined: nobody is let in with rules of its own.
@@ -60,6 +60,8 @@ export interface AuthenticatorBase {
   enable: boolean
   /** Milliseconds; what takes longer counts as failed. */
   timeout: number
+  /** What it means when it fails: the next one is asked, or the client is refused. Left out: `ignore`. */
+  on_failure?: 'ignore' | 'deny'
   /** Expression about the login; '' and undefined: the authenticator is always asked. */
   precondition?: string
 }

@@ -1,8 +1,9 @@
 /** `password_based:built_in_database`: users the broker keeps itself, in its storage, or without one in a file per chain. */
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import Type from 'typebox'
 import type { Login, Verdict } from '../model/access.ts'
 import { andThen, type MaybePromise } from '../model/async.ts'
+import { configPath } from '../model/config-path.ts'
 import { ReasonCode } from '../model/reason-codes.ts'
 import { Strict } from '../model/schema.ts'
 import {
@@ -123,7 +124,7 @@ export class BuiltInDatabase implements Authenticator {
   }
 
   async #bootstrap(config: BuiltInDatabaseConfig, { configDir, log }: AuthenticatorContext): Promise<void> {
-    const path = resolve(configDir, config.bootstrap_file ?? '')
+    const path = configPath(configDir, config.bootstrap_file ?? '')
     const users = await readUsersFile(path, config.bootstrap_type)
     const { success, skipped } = await this.users.import(users, { override: false })
     log.info({ file: path, added: success, skipped }, 'users of the bootstrap file are there')

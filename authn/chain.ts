@@ -3,6 +3,7 @@ import { isPromise, type MaybePromise, withDeadline } from '../model/async.ts'
 import { faultOf, messageOf } from '../model/errors.ts'
 import type { Expression } from '../model/expression.ts'
 import type { Logger } from '../model/log.ts'
+import { ReasonCode } from '../model/reason-codes.ts'
 import type { Authenticator } from './authenticator.ts'
 import { isTrueFor } from './precondition.ts'
 
@@ -18,6 +19,8 @@ export interface ChainPart {
   readonly authenticator: Authenticator
   /** What takes longer counts as failed. */
   readonly timeoutMs: number
+  /** Its failure is a no: nobody after it is asked. */
+  readonly deniesOnFailure?: boolean | undefined
   /** Where it does not give `true`, the authenticator is not asked. */
   readonly precondition?: Expression | undefined
 }
@@ -30,6 +33,8 @@ export interface Link extends ChainPart {
 }
 
 const IGNORE: Verdict = { kind: 'ignore' }
+/** Of an authenticator that failed and may not be passed over. */
+export const UNAVAILABLE: Verdict = { kind: 'deny', reason: ReasonCode.ServerUnavailable }
 
 /** A login, or the answer to a challenge. */
 type Question = (signal: AbortSignal) => MaybePromise<Verdict>
@@ -55,7 +60,7 @@ export class AuthnChain {
   }
 
   /**
-   * Never throws. A backend that fails or takes too long counts as having no opinion.
+   * Never throws. A backend that fails or takes too long counts as having no opinion, or is a no.
    * @returns `ignore` if nobody had an opinion, which the caller takes for a no
    */
   authenticate(login: Login): MaybePromise<Verdict> {
@@ -99,8 +104,10 @@ export class AuthnChain {
     for (let i = start; i < this.links.length; i++) {
       const link = this.links[i] as Link
       link.counters.total++
-      if (!this.#isFor(link, login)) {
+      const isFor = this.#isFor(link, login)
+      if (isFor !== true) {
         link.counters.nomatch++
+        if (isFor === undefined && link.deniesOnFailure === true) return UNAVAILABLE
         continue
       }
       const verdict = this.#ask(link, login.signal, (signal) =>
@@ -112,9 +119,9 @@ export class AuthnChain {
     return IGNORE
   }
 
-  /** An expression that fails does not give true. */
-  #isFor({ precondition }: Link, login: Login): boolean {
-    return precondition === undefined || isTrueFor(precondition, login, this.#log) === true
+  /** Undefined: nobody knows, the expression fails for this client. */
+  #isFor({ precondition }: Link, login: Login): boolean | undefined {
+    return precondition === undefined || isTrueFor(precondition, login, this.#log)
   }
 
   async #goOn(pending: Promise<Verdict>, index: number, login: Login): Promise<Verdict> {
@@ -170,13 +177,15 @@ export class AuthnChain {
 
   #failed(link: Link, leaving: AbortSignal | undefined, error: unknown): Verdict {
     link.counters.nomatch++
+    const verdict = link.deniesOnFailure === true ? UNAVAILABLE : IGNORE
     // A client that left is not the backend's failure.
-    if (leaving?.aborted === true || link.isFailing) return IGNORE
+    if (leaving?.aborted === true || link.isFailing) return verdict
     link.isFailing = true
     const fields = { authenticator: link.authenticator.id }
-    const text = `authenticator failed, its answers count as none until it works: ${messageOf(error)}`
+    const means = verdict === IGNORE ? 'its answers count as none' : 'clients are refused'
+    const text = `authenticator failed, ${means} until it works: ${messageOf(error)}`
     if (faultOf(error) !== 'bug') this.#log.warn(fields, text)
     else this.#log.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, text)
-    return IGNORE
+    return verdict
   }
 }

@@ -7,7 +7,7 @@ import { isPromise, withDeadline } from '../model/async.ts'
 import { type ExplainedStep, failureOf, since } from '../model/explanation.ts'
 import type { Logger } from '../model/log.ts'
 import { ReasonCode, reasonName } from '../model/reason-codes.ts'
-import type { AuthnChain, Link } from './chain.ts'
+import { type AuthnChain, type Link, UNAVAILABLE } from './chain.ts'
 import type { AuthnChains } from './chains.ts'
 import { isTrueFor } from './precondition.ts'
 
@@ -26,9 +26,19 @@ export async function explainLogin(chains: AuthnChains, login: Login, log: Logge
   if (login.enableAuthn === false)
     return atOnce('enable_authn', 'allow', 'is false at this listener: nobody is asked', ANONYMOUS)
   if (login.enableAuthn === 'quick_deny_anonymous' && !login.client.username)
-    return atOnce('enable_authn', 'deny', 'is quick_deny_anonymous, and there is no user name', NOT_AUTHORIZED)
+    return atOnce(
+      'enable_authn',
+      'deny',
+      'is quick_deny_anonymous, and there is no user name',
+      NOT_AUTHORIZED,
+    )
   if (chain === undefined)
-    return atOnce('authentication', 'allow', 'no authenticator is enabled here: everybody is let in', ANONYMOUS)
+    return atOnce(
+      'authentication',
+      'allow',
+      'no authenticator is enabled here: everybody is let in',
+      ANONYMOUS,
+    )
   return chain.hold(askAll(chain, login, log))
 }
 
@@ -61,17 +71,21 @@ async function askAll(chain: AuthnChain, login: Login, log: Logger): Promise<Exp
 }
 
 async function ask(
-  { authenticator, precondition, timeoutMs }: Link,
+  { authenticator, precondition, timeoutMs, deniesOnFailure }: Link,
   login: Login,
   log: Logger,
 ): Promise<[ExplainedStep, Verdict]> {
   const who = authenticator.id
   const ignore: Verdict = { kind: 'ignore' }
+  const failure = deniesOnFailure === true ? UNAVAILABLE : ignore
   if (precondition !== undefined) {
     const holds = isTrueFor(precondition, login, log)
     const what = holds === undefined ? 'failed' : 'does not give true'
     if (holds !== true)
-      return [{ who, outcome: 'skipped', detail: `its precondition ${what}: ${precondition.source}` }, ignore]
+      return [
+        { who, outcome: 'skipped', detail: `its precondition ${what}: ${precondition.source}` },
+        holds === undefined ? failure : ignore,
+      ]
   }
   const startMs = performance.now()
   const deadline = new AbortController()
@@ -83,7 +97,7 @@ async function ask(
     return [{ who, ...describe(verdict, login), tookMs: since(startMs) }, verdict]
   } catch (error) {
     const detail = failureOf(error, who, log)
-    return [{ who, outcome: 'failed', detail, tookMs: since(startMs) }, ignore]
+    return [{ who, outcome: 'failed', detail, tookMs: since(startMs) }, failure]
   }
 }
 

@@ -20,7 +20,12 @@ export const mechanismFields = (mechanism: string, timeout = '5s') => ({
   mechanism: Type.Literal(mechanism, { description: 'How clients prove who they are' }),
   enable: Type.Boolean({ default: true, description: 'Switched off, the authenticator is skipped' }),
   timeout: Duration(timeout, {
-    description: 'An answer that takes longer counts as none, and the next authenticator is asked',
+    description: 'An answer that takes longer counts as none: the authenticator has failed',
+  }),
+  on_failure: Word<'ignore' | 'deny'>(['ignore', 'deny'], {
+    default: 'ignore',
+    description:
+      'When it fails the next authenticator is asked, or the client is refused (server unavailable)',
   }),
   precondition: Type.String({
     default: '',

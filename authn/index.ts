@@ -141,6 +141,7 @@ export class Authn {
         built.push({
           authenticator: await this.#build(name, config),
           timeoutMs: config.timeout,
+          deniesOnFailure: config.on_failure === 'deny',
           precondition,
         })
       }

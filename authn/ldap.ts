@@ -21,7 +21,7 @@ import {
 } from './authenticator.ts'
 import { letIn } from './claims.ts'
 import { remoteFields } from './fields.ts'
-import { isLdapPassword, readLdapPassword } from './ldap-password.ts'
+import { isLdapPassword, type LdapPassword, readLdapPassword } from './ldap-password.ts'
 import { type LdapRulesConfig, ldapRulesFields, rulesAttributes, rulesOf } from './ldap-rules.ts'
 import { hasPassword, type PasswordLogin } from './password-check.ts'
 import { authnTemplates } from './template-rules.ts'
@@ -121,6 +121,8 @@ interface Templates {
 }
 
 const IS_ENABLED = 'isEnabled'
+/** Nobody's password. */
+const NOBODY: LdapPassword = { digest: 'sha1', hash: new Uint8Array(20), salt: new Uint8Array(8) }
 const IGNORE: Verdict = { kind: 'ignore' }
 const NOT_AUTHORIZED: Verdict = { kind: 'deny', reason: ReasonCode.NotAuthorized }
 const WRONG_PASSWORD: Verdict = { kind: 'deny', reason: ReasonCode.BadUserNameOrPassword }
@@ -176,7 +178,8 @@ class LdapUsers implements Authenticator {
     const password = this.#templates.bindPassword?.render(values)
     if (entry === undefined) {
       // A user that is not there costs a login, too, or the clock would tell who is. The answer does not matter.
-      if (password !== undefined) await this.#connector.bind(`cn=nobody,${baseDn}`, password, signal)
+      if (password === undefined) isLdapPassword(login.password, NOBODY)
+      else await this.#connector.bind(`cn=nobody,${baseDn}`, password, signal)
       return IGNORE
     }
     const isRight =

@@ -46,6 +46,12 @@ export class AuthzCache {
   readonly #options: CacheOptions
   readonly #now: () => number
   #clients = new WeakMap<ClientInfo, Map<string, Entry>>()
+  /** Another one whenever something was forgotten: an answer asked for before that must not be set after it. */
+  #generation = 0
+  /** What was looked up last: messages of a client often come in a run. */
+  #lastClient: ClientInfo | undefined
+  #lastTopic = ''
+  #last: Entry | undefined
 
   /** @param now - Unix time in milliseconds */
   constructor(options: CacheOptions, now: () => number) {
@@ -53,8 +59,14 @@ export class AuthzCache {
     this.#now = now
   }
 
+  /** To be kept while an answer is waited for. */
+  get generation(): number {
+    return this.#generation
+  }
+
   get(client: ClientInfo, action: Publish, topic: string): CachedAnswer | undefined {
-    const entry = this.#clients.get(client)?.get(topic)
+    const isLast = client === this.#lastClient && topic === this.#lastTopic
+    const entry = isLast ? this.#last : this.#find(client, topic)
     if (entry === undefined || entry.expiresAtMs <= this.#now()) return undefined
     entry.isUsed = true
     return ANSWERS[(entry.answers >> shiftOf(action)) & 3]
@@ -83,14 +95,26 @@ export class AuthzCache {
   }
 
   forget(client: ClientInfo): void {
+    this.#generation++
+    this.#lastClient = undefined
     this.#clients.delete(client)
   }
 
   clear(): void {
+    this.#generation++
+    this.#lastClient = undefined
     this.#clients = new WeakMap()
   }
 
+  #find(client: ClientInfo, topic: string): Entry | undefined {
+    this.#lastClient = client
+    this.#lastTopic = topic
+    this.#last = this.#clients.get(client)?.get(topic)
+    return this.#last
+  }
+
   #entry(client: ClientInfo, topic: string): Entry {
+    this.#lastClient = undefined // room may be made for it
     let topics = this.#clients.get(client)
     if (topics === undefined) this.#clients.set(client, (topics = new Map()))
     const known = topics.get(topic)

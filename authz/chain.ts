@@ -1,11 +1,12 @@
 import { AuthorizationCounts } from '../broker/metrics.ts'
 import type { FoldResult } from '../hooks/bus.ts'
 import type { Authorization } from '../hooks/hookpoints.ts'
-import type { Action, Permission, Rule } from '../model/access.ts'
+import type { Action, Permission, Rule, Who } from '../model/access.ts'
 import { isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import { faultOf, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
+import { Pattern } from '../model/pattern.ts'
 import type { AuthzCache, CachedAnswer } from './cache.ts'
 import { checkedTopic } from './checked-topic.ts'
 import { type CompiledRule, compileRules, firstMatch } from './rule.ts'
@@ -17,6 +18,8 @@ export interface ChainOptions {
   noMatch: Permission
   /** When a source failed and no other decided: true = `noMatch`, false = deny. */
   ignoreBackendFailures: boolean
+  /** Types of the sources whose failure is a no at once; that of others passes the question on. */
+  denyOnFailure?: ReadonlySet<string>
   /** Rules are about topics with the client's mountpoint before them; false: as the client writes them. */
   includeMountpoint?: boolean
 }
@@ -36,12 +39,21 @@ export interface SourceLink {
   readonly counters: SourceCounters
   readonly allow: Result
   readonly deny: Result
+  /** Its failure ends the chain with a no. */
+  readonly deniesOnFailure: boolean
   /** The last attempt failed. */
   isFailing: boolean
   /** Said that it fails, and not yet that it works again. */
   isSaid: boolean
   /** When that was said last, by a clock of milliseconds that nobody sets. */
   saidAtMs: number
+}
+
+/** What came with a login. */
+interface LoginRules {
+  readonly rules: readonly CompiledRule[]
+  /** What they say depends on more than client, action and topic, so nothing about it is remembered. */
+  readonly mayChange: boolean
 }
 
 const SAY_AGAIN_MS = 60_000
@@ -53,6 +65,7 @@ const ACL_ALLOW: Result = { stop: { result: 'allow', from: 'acl' } }
 const ACL_DENY: Result = { stop: { result: 'deny', from: 'acl' } }
 const LOGIN_EXPIRED: Result = { stop: { result: 'deny', from: 'expired' } }
 const FAILED: Result = { ok: { result: 'deny', from: 'source_failed' } }
+const FAILED_FOR_GOOD: Result = { stop: { result: 'deny', from: 'source_failed' } }
 
 /** Superusers, the cache, the rules that came with the login, then the sources in order. */
 export class AuthzChain {
@@ -67,7 +80,7 @@ export class AuthzChain {
   #pending = 0
   #whenIdle: (() => void) | undefined
   /** Rules of logins, compiled once. */
-  readonly #acls = new WeakMap<readonly Rule[], CompiledRule[]>()
+  readonly #acls = new WeakMap<readonly Rule[], LoginRules>()
 
   /**
    * @param now - Unix time in milliseconds
@@ -87,6 +100,7 @@ export class AuthzChain {
       counters: { total: 0, allow: 0, deny: 0, nomatch: 0, ignore: 0 },
       allow: { stop: { result: 'allow', from: source.type } },
       deny: { stop: { result: 'deny', from: source.type } },
+      deniesOnFailure: options.denyOnFailure?.has(source.type) === true,
       isFailing: false,
       isSaid: false,
       saidAtMs: Number.NEGATIVE_INFINITY,
@@ -117,8 +131,10 @@ export class AuthzChain {
     if (client.acl !== undefined && (client.authExpiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#now()) {
       return this.#counted(LOGIN_EXPIRED)
     }
-    if (action.kind === 'publish' && this.#cache !== undefined) {
-      const known = this.#cache.get(client, action, topic)
+    const own = this.#rulesOf(client.acl)
+    const cache = action.kind === 'publish' && own?.mayChange !== true ? this.#cache : undefined
+    if (action.kind === 'publish' && cache !== undefined) {
+      const known = cache.get(client, action, topic)
       if (known !== undefined) {
         this.counters.cacheHit++
         if (known === 'nomatch') return this.#undecided(value, false)
@@ -127,9 +143,10 @@ export class AuthzChain {
       }
       this.counters.cacheMiss++
     }
-    const said = this.#askAcl(client, action, this.#topicOf(client, action, topic))
-    if (said === undefined) return this.#askFrom(0, false, value, client, action, topic)
-    this.#remember(client, action, topic, said)
+    const said = own && firstMatch(own.rules, client, action, this.#topicOf(client, action, topic))
+    const since = cache?.generation
+    if (said === undefined) return this.#askFrom(0, false, since, value, client, action, topic)
+    this.#remember(since, client, action, topic, said)
     return this.#matched(said, said === 'allow' ? ACL_ALLOW : ACL_DENY)
   }
 
@@ -163,18 +180,24 @@ export class AuthzChain {
     return this.#options.includeMountpoint === true ? client.mountpoint + checked : checked
   }
 
-  #askAcl(client: ClientInfo, action: Action, topic: string): Permission | undefined {
-    const { acl } = client
+  #rulesOf(acl: readonly Rule[] | undefined): LoginRules | undefined {
     if (acl === undefined) return undefined
-    let rules = this.#acls.get(acl)
-    if (rules === undefined) this.#acls.set(acl, (rules = compileRules(acl)))
-    return firstMatch(rules, client, action, topic)
+    let known = this.#acls.get(acl)
+    if (known === undefined) {
+      known = { rules: compileRules(acl), mayChange: acl.some(({ who }) => isClock(who)) }
+      this.#acls.set(acl, known)
+    }
+    return known
   }
 
-  /** @param failed - whether a source asked before has failed */
+  /**
+   * @param failed - whether a source asked before has failed
+   * @param since - generation of the cache when the first one was asked
+   */
   #askFrom(
     start: number,
     failed: boolean,
+    since: number | undefined,
     value: Authorization,
     client: ClientInfo,
     action: Action,
@@ -185,13 +208,14 @@ export class AuthzChain {
     for (let i = start; i < this.links.length; i++) {
       const link = this.links[i] as SourceLink
       const answer = this.#ask(link, client, action, checked)
-      if (isPromise(answer)) return this.#goOn(answer, i, hasFailed, value, client, action, topic)
+      if (isPromise(answer)) return this.#goOn(answer, i, hasFailed, since, value, client, action, topic)
       if (answer === 'allow' || answer === 'deny')
-        return this.#decided(link, answer, hasFailed, client, action, topic)
+        return this.#decided(link, answer, hasFailed, since, client, action, topic)
+      if (answer === 'failed' && link.deniesOnFailure) return this.#counted(FAILED_FOR_GOOD)
       hasFailed ||= answer === 'failed'
     }
     // What a failed source would have said is not known, so it is not remembered.
-    if (!hasFailed) this.#remember(client, action, topic, 'nomatch')
+    if (!hasFailed) this.#remember(since, client, action, topic, 'nomatch')
     return this.#undecided(value, hasFailed)
   }
 
@@ -199,6 +223,7 @@ export class AuthzChain {
     pending: Promise<SourceAnswer>,
     index: number,
     failed: boolean,
+    since: number | undefined,
     value: Authorization,
     client: ClientInfo,
     action: Action,
@@ -210,15 +235,16 @@ export class AuthzChain {
     try {
       const answer = await pending
       this.#answered(link, answer)
-      if (answer !== 'ignore') return this.#decided(link, answer, hasFailed, client, action, topic)
+      if (answer !== 'ignore') return this.#decided(link, answer, hasFailed, since, client, action, topic)
     } catch (error) {
       this.#failed(link, error)
+      if (link.deniesOnFailure) return this.#counted(FAILED_FOR_GOOD)
       hasFailed = true
     } finally {
       // Later than the next source is asked, which counts again.
       if (--this.#pending === 0) queueMicrotask(() => this.isIdle && this.#whenIdle?.())
     }
-    return this.#askFrom(index + 1, hasFailed, value, client, action, topic)
+    return this.#askFrom(index + 1, hasFailed, since, value, client, action, topic)
   }
 
   #ask(
@@ -256,7 +282,8 @@ export class AuthzChain {
     link.isSaid = true
     link.saidAtMs = nowMs
     const fields = { source: link.source.type }
-    const text = `authorization source failed and is passed over until it works: ${messageOf(error)}`
+    const means = link.deniesOnFailure ? 'and nothing is allowed' : 'and is passed over'
+    const text = `authorization source failed ${means} until it works: ${messageOf(error)}`
     if (faultOf(error) !== 'bug') this.#log.warn(fields, text)
     else this.#log.error({ ...fields, stack: error instanceof Error ? error.stack : undefined }, text)
   }
@@ -265,11 +292,12 @@ export class AuthzChain {
     link: SourceLink,
     answer: Permission,
     afterFailure: boolean,
+    since: number | undefined,
     client: ClientInfo,
     action: Action,
     topic: string,
   ): Result {
-    if (!afterFailure) this.#remember(client, action, topic, answer)
+    if (!afterFailure) this.#remember(since, client, action, topic, answer)
     return this.#matched(answer, answer === 'allow' ? link.allow : link.deny)
   }
 
@@ -294,7 +322,21 @@ export class AuthzChain {
     return result
   }
 
-  #remember(client: ClientInfo, action: Action, topic: string, answer: CachedAnswer): void {
-    if (action.kind === 'publish') this.#cache?.set(client, action, topic, answer)
+  /** Not what somebody was asked before the cache has forgotten something: rules or rights may be others by now. */
+  #remember(
+    since: number | undefined,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+    answer: CachedAnswer,
+  ): void {
+    const cache = this.#cache
+    if (action.kind === 'publish' && cache !== undefined && cache.generation === since)
+      cache.set(client, action, topic, answer)
   }
+}
+
+/** Such as "its token has expired by now": not a text, nor a pattern for one. */
+function isClock(who: Who): boolean {
+  return 'is' in who && typeof who.is === 'object' && !(who.is instanceof Pattern)
 }

@@ -23,9 +23,10 @@ export function explainAction(
   topic: string,
   { log, nowMs }: { readonly log: Logger; readonly nowMs: number },
 ): Promise<ExplainedDecision> {
-  const known = ownRights(client, action, checkedTopic(action, topic), nowMs)
+  const checked = (options.includeMountpoint === true ? client.mountpoint : '') + checkedTopic(action, topic)
+  const known = ownRights(client, action, checked, nowMs)
   if (known.result !== undefined) return Promise.resolve({ steps: known.steps, result: known.result })
-  return chain.hold(askAll(chain, options, known.steps, client, action, checkedTopic(action, topic), log))
+  return chain.hold(askAll(chain, options, known.steps, client, action, checked, log))
 }
 
 /** What it brought along from its login. */
@@ -60,7 +61,7 @@ async function askAll(
 ): Promise<ExplainedDecision> {
   const steps = [...before]
   let result: Permission | undefined
-  for (const { source } of links) {
+  for (const { source, deniesOnFailure } of links) {
     if (result !== undefined) {
       steps.push({ who: source.type, outcome: 'skipped', detail: 'the answer is there already' })
       continue
@@ -68,6 +69,7 @@ async function askAll(
     const step = await ask(source, client, action, topic, log)
     steps.push(step)
     if (step.outcome === 'allow' || step.outcome === 'deny') result = step.outcome
+    else if (step.outcome === 'failed' && deniesOnFailure) result = 'deny'
   }
   if (result !== undefined) return { steps, result }
   const last = undecided(steps, options)

@@ -1,10 +1,17 @@
 /** Parts of the schemas that several sources share. */
 import Type from 'typebox'
+import type { SourceBase } from './source.ts'
 
 /** What every source has. */
 export const sourceFields = (type: string) => ({
   type: Type.Literal(type, { description: 'Where the rules are' }),
   enable: Type.Boolean({ default: true, description: 'Switched off, the source is skipped' }),
+  on_failure: Type.Unsafe<NonNullable<SourceBase['on_failure']>>({
+    type: 'string',
+    enum: ['ignore', 'deny'],
+    default: 'ignore',
+    description: 'When it fails the next source is asked, or it is a no',
+  }),
   precondition: Type.String({
     default: '',
     description:

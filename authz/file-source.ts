@@ -1,15 +1,16 @@
 /** `file`: rules from a file in the format of acl.conf, or from the config itself. */
 import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import Type from 'typebox'
 import type { Action } from '../model/access.ts'
 import type { ClientInfo } from '../model/client-info.ts'
+import { configPath } from '../model/config-path.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
 import { Strict } from '../model/schema.ts'
 import { parseAclFile } from './acl-file.ts'
 import { DEFAULT_RULES } from './default-rules.ts'
 import { sourceFields } from './fields.ts'
-import { type CompiledRule, compileRules, firstMatch } from './rule.ts'
+import { compileRules } from './rule.ts'
+import { RuleIndex } from './rule-index.ts'
 import {
   defineSource,
   type Source,
@@ -49,7 +50,7 @@ export class FileSource implements Source {
   readonly type = 'file'
   readonly #config: FileSourceConfig
   readonly #context: SourceContext
-  #rules: readonly CompiledRule[] = []
+  #rules = new RuleIndex([])
 
   private constructor(config: FileSourceConfig, context: SourceContext) {
     this.#config = config
@@ -67,25 +68,25 @@ export class FileSource implements Source {
   }
 
   authorize(client: ClientInfo, action: Action, topic: string): SourceAnswer {
-    return firstMatch(this.#rules, client, action, topic) ?? 'ignore'
+    return this.#rules.firstMatch(client, action, topic) ?? 'ignore'
   }
 
   /** @throws BrokerError CONFIG_INVALID, and the rules stay as they were */
   async reload(): Promise<void> {
     const { name, text } = await this.#read()
     try {
-      this.#rules = compileRules(parseAclFile(text))
+      this.#rules = new RuleIndex(compileRules(parseAclFile(text)))
     } catch (error) {
       throw new BrokerError('CONFIG_INVALID', `${name}: ${messageOf(error)}`)
     }
-    this.#context.log.info({ rules: this.#rules.length, from: name }, 'authorization rules are read')
+    this.#context.log.info({ rules: this.#rules.size, from: name }, 'authorization rules are read')
   }
 
   close(): void {}
 
   async #read(): Promise<{ name: string; text: string }> {
     if (this.#config.rules !== undefined) return { name: 'authorization rules', text: this.#config.rules }
-    const path = resolve(this.#context.configDir, this.#config.path ?? DEFAULT_FILE)
+    const path = configPath(this.#context.configDir, this.#config.path ?? DEFAULT_FILE)
     try {
       return { name: path, text: await readFile(path, 'utf8') }
     } catch (error) {

@@ -16,6 +16,8 @@ import { defineSource, type Source, type SourceAnswer, type SourceBase } from '.
 
 const TYPE = 'http'
 const JSON_TYPE = 'application/json'
+const REQUEST_TIMEOUT = 408
+const TOO_MANY_REQUESTS = 429
 
 export interface HttpRulesConfig extends SourceBase, HttpConfig {}
 
@@ -55,7 +57,8 @@ class HttpSource implements Source {
     const request = this.#request.render(clientValues(client, { action, topic }))
     const response = await this.#connector.request(request)
     if (response.status === 204) return 'allow'
-    if (response.status >= 500) throw failed(`answered with status ${response.status}`)
+    if (response.status !== 200 && !isOpinion(response.status))
+      throw failed(`answered with status ${response.status}`)
     if (response.status !== 200) {
       this.#log.debug({ status: response.status }, 'the service has no answer for this client')
       return 'ignore'
@@ -69,6 +72,14 @@ class HttpSource implements Source {
   close(): Promise<void> {
     return this.#connector.close()
   }
+}
+
+/**
+ * EMQX takes every other status for no opinion. Here that is what a service says on purpose (4xx); one that is broken,
+ * busy or elsewhere has said nothing, and where `no_match` allows that must not become a yes.
+ */
+function isOpinion(status: number): boolean {
+  return status >= 400 && status < 500 && status !== REQUEST_TIMEOUT && status !== TOO_MANY_REQUESTS
 }
 
 function failed(what: string): BrokerError {

@@ -128,7 +128,11 @@ export class Authz {
 
   #chainOf(sources: readonly Source[]): AuthzChain {
     const { no_match: noMatch, ignore_backend_failures: ignoreBackendFailures } = this.#config
-    const options = { noMatch, ignoreBackendFailures, includeMountpoint: this.#config.include_mountpoint }
+    const { include_mountpoint: includeMountpoint, sources: configs } = this.#config
+    const denyOnFailure = new Set(
+      configs.filter(({ on_failure }) => on_failure === 'deny').map(({ type }) => type),
+    )
+    const options = { noMatch, ignoreBackendFailures, includeMountpoint, denyOnFailure }
     const { now, log } = this.#surroundings
     return new AuthzChain(sources, options, this.#cache, now, log, this.counters)
   }

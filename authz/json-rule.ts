@@ -82,8 +82,11 @@ function permissionOf(value: unknown): Permission {
 }
 
 function topicsOf({ topic, topics }: Fields): TopicPattern[] {
-  if (typeof topic === 'string') return [patternOf(topic)]
-  if (isTexts(topics) && topics.length > 0) return topics.map(patternOf)
+  const [one, several] = [topic ?? undefined, topics ?? undefined]
+  if (typeof one === 'string' && several === undefined) return [patternOf(one)]
+  if (one === undefined && isTexts(several) && several.length > 0) return several.map(patternOf)
+  // Who has written both would miss one of them.
+  if (typeof one === 'string' && isTexts(several)) return [one, ...several].map(patternOf)
   throw bad('topic must be a filter, or topics a list of them')
 }
 

@@ -14,7 +14,7 @@ export interface CompiledRule {
 }
 
 /** One of both; always with the same fields, as there are many to be passed over. */
-interface CompiledTopic {
+export interface CompiledTopic {
   readonly exact: string
   readonly filter: CompiledFilter | undefined
 }
@@ -52,12 +52,27 @@ export function firstMatch(
   let levels: readonly string[] | undefined
   for (const rule of rules) {
     if ((rule.actions & bit) === 0) continue
-    if (rule.who !== undefined && !rule.who(client)) continue
-    if (rule.topics === undefined) return rule.permission
     levels ??= topic.split('/')
-    if (topicsMatch(rule.topics, rule.permission, client, topic, levels)) return rule.permission
+    if (fitsRule(rule, bit, client, topic, levels)) return rule.permission
   }
   return undefined
+}
+
+/**
+ * Whether a rule is about this client, action and topic.
+ * @param bit - of the action
+ * @param levels - of the topic
+ */
+export function fitsRule(
+  rule: CompiledRule,
+  bit: number,
+  client: ClientInfo,
+  topic: string,
+  levels: readonly string[],
+): boolean {
+  if ((rule.actions & bit) === 0) return false
+  if (rule.who !== undefined && !rule.who(client)) return false
+  return rule.topics === undefined || topicsMatch(rule.topics, rule.permission, client, topic, levels)
 }
 
 function topicsMatch(
@@ -75,7 +90,8 @@ function topicsMatch(
   return false
 }
 
-function bitOf(action: Action): number {
+/** The one bit of `CompiledRule.actions` that is for this action. */
+export function bitOf(action: Action): number {
   return action.kind === 'publish' ? publishBit(action.qos, action.retain) : subscribeBit(action.qos)
 }
 

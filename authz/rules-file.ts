@@ -78,6 +78,8 @@ function entryOf(entry: unknown): RulesOf {
   const { username, clientid, rules, ...others } = entry
   const [unknown] = Object.keys(others)
   if (unknown !== undefined) throw wrong(`unexpected ${JSON.stringify(unknown)}`)
+  // Rules that somebody lost the name to must not become rules for all.
+  if (clientid === '' || username === '') throw wrong('username and clientid must not be empty')
   return { subject: subjectOf(clientid ?? '', username ?? ''), rules: readRuleItems(rules) }
 }
 

@@ -42,6 +42,8 @@ export interface SourceContext {
 export interface SourceBase {
   type: string
   enable: boolean
+  /** What it means when it fails: the next one is asked, or it is a no. Left out: `ignore`. */
+  on_failure?: 'ignore' | 'deny'
   /** Expression that must give `true`; empty or left out: always asked. */
   precondition?: string
 }

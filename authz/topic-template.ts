@@ -8,7 +8,7 @@ import type { ClientInfo } from '../model/client-info.ts'
 type ValueOf = (client: ClientInfo) => string | undefined
 
 /** Literal pieces and values that together make one level. */
-interface Template {
+export interface Template {
   readonly pieces: readonly (string | ValueOf)[]
 }
 

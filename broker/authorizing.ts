@@ -24,15 +24,15 @@ export function subscribing(qos: QoS): Action {
 
 /** May this client do it? Superusers may; without hooks everybody may. `topic` is without mountpoint. */
 export function isAllowed(hub: Hub, info: ClientInfo, action: Action, topic: string): MaybePromise<boolean> {
-  const { hooks, noMatch, metrics } = hub
+  const { authorizing, noMatch, metrics } = hub
   if (info.isSuperuser) {
     metrics.authorization.allow++
     metrics.authorization.superuser++
     return decided(hub, info, action, topic, BY_SUPERUSER)
   }
-  if (!hooks.used['client.authorize']) return true
+  if (!authorizing.isUsed) return true
   metrics.clientAuthorize++
-  const answer = hooks.fold('client.authorize', noMatch, info, action, topic)
+  const answer = authorizing.fold(noMatch, info, action, topic)
   if (isPromise(answer))
     return answer.then((authorization) => decided(hub, info, action, topic, authorization))
   return decided(hub, info, action, topic, answer)

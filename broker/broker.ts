@@ -29,6 +29,11 @@ export interface SessionOptions {
   /** Most unacknowledged QoS 1 and 2 deliveries the peer takes at a time, 1 to 65535. */
   receiveMaximum: number
   will?: Will
+  /**
+   * The will is the session's (MQTT-SN 1.2 §6.3): published when the connection is lost, but not when the client is kicked,
+   * discarded or taken over. A session that outlives a goodbye keeps it for a next connection that brings none. Default: no.
+   */
+  keepsWill?: boolean
   /** What is unacknowledged for this long is sent again while the peer is connected; undefined = never. */
   retryIntervalMs?: number
 }
@@ -102,6 +107,10 @@ export type Admission =
 /** One entry of the client table, whatever it speaks. */
 export interface Client {
   readonly info: ClientInfo
+  /** What is published when its connection is lost. */
+  readonly will: Will | undefined
+  /** Deliveries that the receiver has not been given yet: for the window, a hook or the storage, or retained ones. */
+  readonly waitingCount: number
   /** The answer to the login is on its way: from now on the receiver is given deliveries. Call it once. */
   start(): void
   /**
@@ -119,6 +128,11 @@ export interface Client {
   subscribe(subscriptions: readonly Subscription[]): MaybePromise<ReasonCode[]>
   /** @returns per filter, in order, Success or NoSubscriptionExisted. */
   unsubscribe(filters: readonly string[]): MaybePromise<ReasonCode[]>
+  /**
+   * Replaces the will, for protocols in which that can be done; undefined takes it back.
+   * @returns false if it is not kept, when the storage takes nothing now
+   */
+  setWill(will: Will | undefined): MaybePromise<boolean>
   /** QoS 1: done. QoS 2: refused by the peer. False if the id is unknown. */
   acked(packetId: number): boolean
   /** QoS 2, first answer of the peer. False if the id is unknown. */

@@ -20,6 +20,7 @@ export class HubClient implements Client {
   readonly info: ClientInfo
   readonly session: Session
   will: Will | undefined
+  readonly keepsWill: boolean
   /** From authenticating again to its success. Its will is not published meanwhile. */
   isReauthenticating = false
   readonly #hub: Hub
@@ -35,11 +36,12 @@ export class HubClient implements Client {
     hub: Hub,
     session: Session,
     receiver: Receiver,
-    { receiveMaximum, will, retryIntervalMs = Number.POSITIVE_INFINITY }: SessionOptions,
+    { receiveMaximum, will, keepsWill, retryIntervalMs = Number.POSITIVE_INFINITY }: SessionOptions,
   ) {
     this.info = session.info
     this.session = session
     this.will = will
+    this.keepsWill = keepsWill === true
     this.#retryIntervalMs = retryIntervalMs
     this.#hub = hub
     this.#receiver = receiver
@@ -50,6 +52,10 @@ export class HubClient implements Client {
   /** Its login has been answered. */
   get isStarted(): boolean {
     return this.#isStarted
+  }
+
+  get waitingCount(): number {
+    return this.session.waitingCount
   }
 
   get isClosed(): boolean {
@@ -95,6 +101,12 @@ export class HubClient implements Client {
 
   unsubscribe(filters: readonly string[]): MaybePromise<ReasonCode[]> {
     return unsubscribe(this.#hub, this, filters)
+  }
+
+  setWill(will: Will | undefined): MaybePromise<boolean> {
+    if (this.#isClosed) return false
+    this.will = will
+    return this.#hub.sessions.willChanged(this)
   }
 
   acked(packetId: number): boolean {

@@ -1,4 +1,4 @@
-import type { HookBus } from '../hooks/bus.ts'
+import type { Fold, HookBus } from '../hooks/bus.ts'
 import type { Authorization, ConnectDecision, PropertyBag, PublishDecision } from '../hooks/hookpoints.ts'
 import type { Login, Permission } from '../model/access.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
@@ -71,6 +71,8 @@ export class Hub {
   readonly exclusive = new ExclusiveTopics()
   options: HubOptions
   noMatch: Authorization
+  readonly publishing: Fold<'message.publish'>
+  readonly authorizing: Fold<'client.authorize'>
   readonly sessions: SessionTable
   readonly #durable: DurableStore | undefined
   #isStopping = false
@@ -85,6 +87,8 @@ export class Hub {
   ) {
     this.options = options
     this.hooks = hooks
+    this.publishing = hooks.foldAt('message.publish')
+    this.authorizing = hooks.foldAt('client.authorize')
     this.log = log
     this.metrics = metrics
     this.noMatch = { result: options.noMatch, from: 'default' }
@@ -211,8 +215,9 @@ export class Hub {
   /** Hooks, retaining and routing of an authorized message with its full topic. */
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
-    if (!this.hooks.used['message.publish']) return this.#route(message)
-    const decision = this.hooks.fold('message.publish', message as PublishDecision)
+    const { publishing } = this
+    if (!publishing.isUsed) return this.#route(message)
+    const decision = publishing.fold(message as PublishDecision)
     if (isPromise(decision)) return decision.then((decided) => this.#routeIf(decided, message))
     return this.#routeIf(decision, message)
   }
@@ -340,10 +345,11 @@ export class Hub {
     const wasKept = this.session(info.key)?.mirror !== undefined
     const opened = this.sessions.open(info, options)
     if (opened === undefined) return undefined
-    const { session, isResumed } = opened
+    const { session, isResumed, will } = opened
     const { receiveMaximum, expiryIntervalMs } = options
     info.terms = { properties: login.properties ?? {}, receiveMaximum, expiryIntervalMs }
     const client = new HubClient(this, session, receiver, options)
+    client.will = will
     this.kernel.registerClient(new TableEntry(client))
     if (isResumed) this.metrics.sessionResumed++
     else this.metrics.sessionCreated++

@@ -1,3 +1,4 @@
+import type { MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import { Deadline } from '../model/timers.ts'
@@ -11,6 +12,13 @@ import { returnedClient, SessionMirror } from './session-mirror.ts'
 import type { DurableStore, StoredClient, StoredSession, WaitingWill } from './storage/storage.ts'
 import { removeEntry } from './subscribing.ts'
 import { Wills, willDelayMs } from './wills.ts'
+
+interface OpenedSession {
+  session: Session
+  isResumed: boolean
+  /** Of the connection: its own, or the one that the session has kept. */
+  will: Will | undefined
+}
 
 /** Every session, with and without a connection: made, taken up, kept for its time, ended, and read back after a restart. */
 export class SessionTable {
@@ -54,14 +62,17 @@ export class SessionTable {
     const waiting: (readonly [StoredClient, WaitingWill])[] = []
     for await (const will of wills.load()) waiting.push(will)
     // All is read: from here on it may be written to.
-    for (const [client, { will, dueAtMs }] of waiting)
-      this.#restoreWill(returnedClient(client), will, dueAtMs)
+    for (const [client, { will, dueAtMs, isKept }] of waiting) {
+      if (isKept !== true) this.#restoreWill(returnedClient(client), will, dueAtMs)
+      else if (this.#sessions.has(client.key)) this.#wills.restoreKept(client.key, will)
+      else this.#wills.forget(client.key)
+    }
     const nowMs = Date.now()
     for (const record of restored) this.#restart(record, nowMs)
   }
 
   /** Takes up the client's session, or makes one. @returns undefined if there is no room for it */
-  open(info: ClientInfo, options: SessionOptions): { session: Session; isResumed: boolean } | undefined {
+  open(info: ClientInfo, options: SessionOptions): OpenedSession | undefined {
     // [MQTT-3.1.3-2] a session is known by its client id
     const existing = this.#sessions.get(info.key)
     // [MQTT-3.1.4-4] [MQTT-3.1.2-4] anew, [MQTT-3.1.2-5] taken up, [MQTT-3.1.2-6] or made
@@ -75,10 +86,24 @@ export class SessionTable {
     session.mirror?.save(info, options.expiryIntervalMs, undefined)
     this.#wills.cancel(info.key) // [MQTT-3.1.3-9]
     // [MQTT-3.1.2-7] the will goes with it
+    const { will = options.keepsWill === true ? this.#wills.takeUp(info) : undefined } = options
     if (options.will !== undefined) this.#wills.announce(info, options.will)
     this.#expiries.get(info.key)?.clear()
     this.#expiries.delete(info.key)
-    return { session, isResumed: resumed !== undefined }
+    return { session, isResumed: resumed !== undefined, will }
+  }
+
+  /** @returns false if it is not kept */
+  willChanged({ info, will }: HubClient): MaybePromise<boolean> {
+    if (will === undefined) this.#wills.forget(info.key)
+    else this.#wills.announce(info, will)
+    if (this.#durable?.refusal !== undefined) return false
+    return (
+      this.#durable?.unsafe?.then(
+        () => true,
+        () => false,
+      ) ?? true
+    )
   }
 
   /** Its connection is gone: from now on its time runs. */
@@ -94,6 +119,10 @@ export class SessionTable {
     const { will, info, session } = client
     // [MQTT-3.1.2-12 (3.1.1)] none without a will
     if (will === undefined) return
+    if (client.keepsWill && !isLoss(client, reason)) {
+      // With the session, which outlives a goodbye or not.
+      return isOver ? this.#wills.forget(info.key) : this.#wills.keep(info, will)
+    }
     // [MQTT-3.1.2-10] and none after a goodbye. A login that was not answered yet has nothing to leave behind,
     // nor has one that is not known to be who it was.
     if (reason === 'normal' || !client.isStarted || client.isReauthenticating)
@@ -102,8 +131,8 @@ export class SessionTable {
     const isImmediate = isOver || (this.#isStopping && !this.#wills.areKept)
     const delayMs = isImmediate ? 0 : willDelayMs(will, session.expiryIntervalMs)
     if (delayMs > 0 && reason !== 'takenover') return this.#wills.schedule(info, will, delayMs, publish)
-    if (delayMs === 0) publish() // else it was taken over: it is back already
-    this.#wills.forget(info.key)
+    if (delayMs === 0) this.#wills.publish(info.key, publish)
+    else this.#wills.forget(info.key) // it was taken over: it is back already
   }
 
   terminate(session: Session, reason: DisconnectReason): void {
@@ -121,6 +150,7 @@ export class SessionTable {
     session.clear()
     session.mirror?.remove()
     this.#wills.publishNow(session.key)
+    this.#wills.dropKept(session.key)
     if (reason === 'discarded') metrics.sessionDiscarded++
     else metrics.sessionTerminated++
     if (reason === 'discarded') hooks.run('session.discarded', session.info)
@@ -174,4 +204,15 @@ export class SessionTable {
     const delayMs = dueAtMs === undefined ? willDelayMs(will, expiryMs) : dueAtMs - Date.now()
     this.#wills.schedule(info, will, Math.max(0, delayMs), publish)
   }
+}
+
+/** Whether a connection whose will is the session's has ended in a way that publishes it. */
+function isLoss({ isStarted }: HubClient, reason: DisconnectReason): boolean {
+  return (
+    isStarted &&
+    reason !== 'normal' &&
+    reason !== 'kicked' &&
+    reason !== 'discarded' &&
+    reason !== 'takenover'
+  )
 }

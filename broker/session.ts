@@ -98,6 +98,13 @@ export class Session {
     return this.#queue.length
   }
 
+  /** What has not been handed to the receiver. */
+  get waitingCount(): number {
+    const replays = this.#replays?.isWaiting === true ? 1 : 0
+    const hooked = this.#hooked?.count ?? 0
+    return this.#queue.length + this.#unsent.length + this.#heldCount + hooked + replays
+  }
+
   /** Takes a receiver: sends again what was unacknowledged, in order [MQTT-4.4.0-1], then what waits. */
   attach(receiver: Receiver, receiveMaximum: number): void {
     this.#receiver = receiver
@@ -136,7 +143,7 @@ export class Session {
   /** Hands over the retained messages of a new subscription, from the next turn on and as fast as the client takes them. */
   replay(cursor: PacedCursor, entry: SubscriptionEntry): void {
     this.#replays ??= new RetainedReplays({
-      hasRoom: () => this.#replaysNow,
+      hasRoom: () => this.#replaysNow(),
       offer: (message, by) => this.#offerRetained(message, by),
       failed: (error) =>
         this.#log.error(
@@ -416,7 +423,7 @@ export class Session {
   }
 
   /** Only when nothing older waits: for the queue, the window, the outbox or hooks. */
-  get #replaysNow(): boolean {
+  #replaysNow(): boolean {
     return this.#queue.length === 0 && (this.#hooked?.count ?? 0) < REPLAY_BATCH && this.#hasRoom()
   }
 

@@ -1,8 +1,12 @@
+import { isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import { Deadline } from '../model/timers.ts'
 import type { Will } from './broker.ts'
 import { storedClient } from './session-mirror.ts'
 import type { WillStore } from './storage/storage.ts'
+
+/** Settles once it is in all sessions it is for, or given up. Never rejects. */
+type Publish = () => MaybePromise<void>
 
 /**
  * Wills that wait for their client to disappear, and then for their delay to pass (MQTT 5.0 §3.1.3.2.2). At most one
@@ -10,7 +14,11 @@ import type { WillStore } from './storage/storage.ts'
  */
 export class Wills {
   readonly #store: WillStore | undefined
-  readonly #delayed = new Map<string, { deadline: Deadline; publish: () => void }>()
+  /** Those that stay with a session until its client is back, by key. */
+  readonly #kept = new Map<string, Will>()
+  readonly #delayed = new Map<string, { deadline: Deadline; publish: Publish }>()
+  /** The latest of each client that is on its way: its record is there until it has got where it had to. */
+  readonly #leaving = new Map<string, Promise<void>>()
 
   constructor(store: WillStore | undefined) {
     this.#store = store
@@ -23,7 +31,44 @@ export class Wills {
 
   /** A client has brought a will. */
   announce(info: ClientInfo, will: Will): void {
-    this.#store?.save(storedClient(info), { will, dueAtMs: undefined })
+    this.#kept.delete(info.key)
+    this.#save(info, will, undefined)
+  }
+
+  /** Its client has said goodbye: it is for the next connection, and not published until that is lost. */
+  keep(info: ClientInfo, will: Will): void {
+    this.#kept.set(info.key, will)
+    this.#leaving.delete(info.key)
+    this.#store?.save(storedClient(info), { will, dueAtMs: undefined, isKept: true })
+  }
+
+  /** Read back after a restart. */
+  restoreKept(key: string, will: Will): void {
+    this.#kept.set(key, will)
+  }
+
+  /** The one that the session has kept, which is the connection's now. */
+  takeUp(info: ClientInfo): Will | undefined {
+    const will = this.#kept.get(info.key)
+    if (will !== undefined) this.announce(info, will)
+    return will
+  }
+
+  /** The session has ended. */
+  dropKept(key: string): void {
+    if (this.#kept.delete(key)) this.forget(key)
+  }
+
+  /** Publishes it, then forgets it: a crash in between has it published again rather than never. */
+  publish(key: string, publish: Publish): void {
+    const published = publish()
+    if (!isPromise(published)) return this.forget(key)
+    this.#leaving.set(key, published)
+    void published.then(() => {
+      if (this.#leaving.get(key) !== published) return // the record is of a later will
+      this.#leaving.delete(key)
+      this.forget(key)
+    })
   }
 
   /** It is void, or published: nothing waits any more. */
@@ -31,13 +76,12 @@ export class Wills {
     this.#store?.remove(key)
   }
 
-  schedule(info: ClientInfo, will: Will, delayMs: number, publish: () => void): void {
+  schedule(info: ClientInfo, will: Will, delayMs: number, publish: Publish): void {
     this.#clear(info.key)
-    this.#store?.save(storedClient(info), { will, dueAtMs: Date.now() + delayMs })
+    this.#save(info, will, Date.now() + delayMs)
     const fire = () => {
       this.#delayed.delete(info.key)
-      publish()
-      this.forget(info.key)
+      this.publish(info.key, publish)
     }
     this.#delayed.set(info.key, { deadline: new Deadline(delayMs, fire), publish })
   }
@@ -51,8 +95,8 @@ export class Wills {
   publishNow(key: string): void {
     const will = this.#delayed.get(key)
     if (will === undefined) return
-    this.cancel(key)
-    will.publish()
+    this.#clear(key)
+    this.publish(key, will.publish)
   }
 
   /** The broker stops. What is kept waits for its next start, no delay is waited for otherwise. */
@@ -61,6 +105,11 @@ export class Wills {
       if (this.areKept) this.#clear(key)
       else this.publishNow(key)
     }
+  }
+
+  #save(info: ClientInfo, will: Will, dueAtMs: number | undefined): void {
+    this.#leaving.delete(info.key)
+    this.#store?.save(storedClient(info), { will, dueAtMs })
   }
 
   #clear(key: string): boolean {

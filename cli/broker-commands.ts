@@ -1,9 +1,10 @@
 import type { Command } from 'commander'
 import type { BrokerStatus, ClientEntry } from '../control/client/protocol.ts'
+import type { BackendReport } from '../model/explanation.ts'
 import { formatDuration } from '../model/units.ts'
 import { type CliContext, CommandFailed } from './context.ts'
 import { type BrokerOptions, reachRunning, withBrokerOptions } from './reach.ts'
-import { aligned, moment, row } from './text.ts'
+import { aligned, moment, printable, row } from './text.ts'
 
 interface Listing extends BrokerOptions {
   json?: boolean
@@ -39,7 +40,16 @@ const STATISTICS = [
   ['delayed', 'delayed'],
 ] as const
 
-function describe({ version, node, pid, uptimeMs, storage, stats, listeners }: BrokerStatus): string {
+function describe({
+  version,
+  node,
+  pid,
+  uptimeMs,
+  storage,
+  stats,
+  listeners,
+  backends,
+}: BrokerStatus): string {
   const uptime = formatDuration(Math.floor(uptimeMs / 1000) * 1000)
   const counts = STATISTICS.map(([name, stat]) => {
     const [count = 0, max = 0] = [stats[`${stat}.count`], stats[`${stat}.max`]]
@@ -58,7 +68,26 @@ function describe({ version, node, pid, uptimeMs, storage, stats, listeners }: B
       return [`  ${id}`, `${address ?? 'not bound'}${clients}`] as const
     }),
   )
-  return `${about}listeners\n${bound}`
+  const access = backends.length === 0 ? '' : `access\n${backends.map(describeBackend).join('')}`
+  return `${about}listeners\n${bound}${access}`
+}
+
+/** `  mqtt:global password_based:http  connected, asked 12: 10 yes, 1 no, 1 no opinion; 12 calls, 0 failed, 1.3 ms` */
+function describeBackend({ kind, chain, id, state, lastError, answers, calls }: BackendReport): string {
+  const name = kind === 'source' ? `source ${id}` : `${chain} ${id}`
+  const { total, allow, deny, none } = answers
+  const facts = [
+    ...(state === undefined ? [] : [state]),
+    `asked ${total}: ${allow} yes, ${deny} no, ${none} no opinion`,
+    ...(calls === undefined ? [] : [describeCalls(calls)]),
+    ...(lastError === undefined ? [] : [lastError]),
+  ]
+  return `  ${printable(name)}  ${printable(facts.join('; '))}\n`
+}
+
+function describeCalls({ total, failed, waiting, latencyMs }: NonNullable<BackendReport['calls']>): string {
+  const queue = waiting === 0 ? '' : `, ${waiting} waiting`
+  return `${total} calls, ${failed} failed, ${latencyMs.toFixed(1)} ms${queue}`
 }
 
 async function list(context: CliContext, options: Listing): Promise<void> {

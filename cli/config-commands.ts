@@ -5,8 +5,11 @@ import { loadConfig } from '../config/load.ts'
 import { ConfigError } from '../config/problem.ts'
 import { formatConfig, redact } from '../config/redact.ts'
 import { configSchema } from '../config/schema.ts'
+import { describeUnused } from '../config/unused-options.ts'
+import { BrokerError } from '../model/errors.ts'
 import type { CliContext } from './context.ts'
 import { describeFound, findConfig } from './find-config.ts'
+import { tlsProblems } from './tls-problems.ts'
 
 interface FileOption {
   config?: string
@@ -37,8 +40,11 @@ export function addConfigCommands(program: Command, context: CliContext): void {
 
 function check(context: CliContext, options: FileOption): void {
   const found = findConfig(context, options.config)
-  const { config } = loadConfig({ schema: configSchema(), file: found.file, env: context.env })
+  const { config, unused } = loadConfig({ schema: configSchema(), file: found.file, env: context.env })
   mqttOptionsOf(config) // expressions, which the schema knows as text
+  if (unused.length > 0) context.note(`${describeUnused(unused)}\n`)
+  const problems = tlsProblems(config, new Date())
+  if (problems.length > 0) throw new BrokerError('CONFIG_INVALID', problems.join('\nhubbub: '))
   context.print(`${describeFound(found)}: no problems\n`)
 }
 

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { ConfigError, formatProblem } from '../config/problem.ts'
 import { BrokerError } from '../model/errors.ts'
 import { packageVersion } from '../model/packaged.ts'
+import { addAuthCommands } from './auth-commands.ts'
 import { addBansCommands } from './bans-commands.ts'
 import { addBrokerCommands } from './broker-commands.ts'
 import { addConfigCommands } from './config-commands.ts'
@@ -46,6 +47,7 @@ function createProgram(context: CliContext): Command {
     .action(() => context.print(`${packageVersion(context.packageRoot)}\n`))
   addConfigCommands(program, context)
   addUsersCommands(program, context)
+  addAuthCommands(program, context)
   addRulesCommands(program, context)
   addBansCommands(program, context)
   addBrokerCommands(program, context)

@@ -26,6 +26,14 @@ export async function askNewPassword(terminal: Terminal): Promise<string> {
   return first
 }
 
+/** Asks once on the terminal, showing nothing of what is typed. */
+export function askPassword(terminal: Terminal): Promise<string> {
+  if (terminal.stdin.isTTY) return askHidden(terminal, 'Password: ')
+  throw new CommandFailed(
+    'there is no terminal to ask for the password: use --password-stdin, or --no-password for a login without one',
+  )
+}
+
 /** Raw mode, because that is what keeps a terminal from echoing; so the editing keys are ours to serve. */
 function askHidden(terminal: Terminal, question: string): Promise<string> {
   const { stdin } = terminal

@@ -8,6 +8,7 @@ import { Layers, type Sources } from './layers.ts'
 import { isSection, type Path } from './path.ts'
 import { ConfigError, type Problem } from './problem.ts'
 import { readUnits } from './read-units.ts'
+import { dropUnused, type UnusedOption } from './unused-options.ts'
 import { validate } from './validate.ts'
 import { asNode, childSchemas, knownKeys, type SchemaNode, shapesOf } from './walk.ts'
 import { readYamlFile, type YamlFile } from './yaml-file.ts'
@@ -25,6 +26,8 @@ export interface Loaded<S extends TSchema> {
   config: Static<S>
   /** Tells for each value which layer set it. */
   sources: Sources
+  /** Options of EMQX that mean nothing here and were passed over. */
+  unused: readonly UnusedOption[]
 }
 
 /**
@@ -38,12 +41,13 @@ export function loadConfig<S extends TSchema>(options: LoadOptions<S>): Loaded<S
   if (file !== undefined) mergeFile(layers, file)
   const problems = applyEnvironment(schema, options.env, layers)
   if (isSection(options.overrides)) layers.merge(options.overrides, () => ({ layer: 'override' }))
+  const unused = dropUnused(layers)
   dropEmpty(schema, layers, layers.tree, [])
   problems.push(...validate(schema, layers))
   const read = readUnits(schema, layers)
   problems.push(...read.problems.filter(({ path }) => !problems.some((problem) => problem.path === path)))
   if (problems.length > 0) throw new ConfigError(inOrder(problems))
-  return { config: read.config as Static<S>, sources: layers }
+  return { config: read.config as Static<S>, sources: layers, unused }
 }
 
 /** What is in a broken file is unknown, so any further complaint would be a guess. */

@@ -4,6 +4,7 @@ import type { Layers } from './layers.ts'
 import { nearest } from './nearest.ts'
 import { formatPath, type Path, valueAt } from './path.ts'
 import { type Problem, problemAt, quote } from './problem.ts'
+import { reachedBy } from './reached-schema.ts'
 import { shareRepeated } from './share-schemas.ts'
 import { entrySchema, knownKeys, optionsOf, type SchemaNode, schemasAt, tagsOf } from './walk.ts'
 import { describeType } from './words.ts'
@@ -11,7 +12,7 @@ import { describeType } from './words.ts'
 /** Checks the tree against the schema and fills in defaults, in place. Returns everything that is wrong. */
 export function validate(schema: SchemaNode, layers: Layers): Problem[] {
   const { default: _, ...root } = schema // nothing could be missing here: the tree is there
-  const check = compiler(schema).compile<unknown>(shareRepeated(root))
+  const check = compiler(schema).compile<unknown>(shareRepeated(reachedBy(root, [layers.tree])))
   if (check(layers.tree)) return []
   const problems = new Map<string, Problem>()
   for (const error of withoutNoise(check.errors ?? [])) {

@@ -40,7 +40,11 @@ function describe(fault: YAMLError, text: string): string {
     case 'TAB_AS_INDENT':
       return 'not YAML: lines are indented with spaces, not with tabs'
     case 'BAD_INDENT':
-      return 'not YAML: the options of a section must be indented alike'
+      return fault.message.startsWith('Flow')
+        ? 'not YAML: a bracket or brace that was opened before is not closed'
+        : 'not YAML: the options of a section must be indented alike'
+    case 'BLOCK_AS_IMPLICIT_KEY':
+      return 'not YAML: an option stands on a line of its own, and text with a colon in quotes'
     case 'MISSING_CHAR':
       return 'not YAML: a quote, bracket, comma or colon is missing'
     case 'MULTIPLE_DOCS':

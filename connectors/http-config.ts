@@ -1,6 +1,6 @@
 /** Options of HTTP services, with EMQX's names. */
 import Type, { type Static } from 'typebox'
-import { Count, Duration, Strict } from '../model/schema.ts'
+import { Count, Duration, Secret, Strict } from '../model/schema.ts'
 import { poolFields } from './fields.ts'
 
 /** @param requestTimeout - default: 5s for authentication, 30s for authorization */
@@ -15,7 +15,8 @@ export const httpFields = ({ requestTimeout }: { requestTimeout: string }) => ({
     description:
       'Where the service is. Path and query may hold placeholders; their values are percent-encoded',
   }),
-  headers: Type.Record(Type.String({ minLength: 1 }), Type.String(), {
+  // What lets us in is mostly among them.
+  headers: Type.Record(Type.String({ minLength: 1 }), Secret({ description: 'Value of a header' }), {
     default: {},
     description: 'Sent with each request, with placeholders; accept and content-type are there already',
   }),

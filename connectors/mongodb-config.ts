@@ -10,6 +10,9 @@ const topology = Strict(
         description: 'Servers that answer so much slower than the fastest are not asked',
       }),
     ),
+    connect_timeout_ms: Type.Optional(
+      Duration(undefined, { description: 'In place of connect_timeout: time to make a connection' }),
+    ),
     socket_timeout_ms: Type.Optional(
       Duration(undefined, {
         description: 'A connection that says nothing for so long while it is asked is cut',

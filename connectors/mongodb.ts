@@ -116,7 +116,7 @@ function clientOptions(config: MongoConfig, tls: TlsOptions | undefined): MongoC
   return {
     appName: 'hubbub',
     maxPoolSize: config.pool_size,
-    connectTimeoutMS: config.connect_timeout,
+    connectTimeoutMS: topology.connect_timeout_ms ?? config.connect_timeout,
     // A server that is away is said to be so before the call's own time is over.
     serverSelectionTimeoutMS: topology.server_selection_timeout_ms ?? Math.min(config.query_timeout, 5000),
     ...(username === undefined ? {} : { auth: { username, password: password ?? '' } }),

@@ -6,6 +6,7 @@ import type { Hub } from '../broker/hub.ts'
 import { exportData } from '../broker/storage/data-file.ts'
 import { type Ban, type Bans, readBanKind } from '../features/bans/index.ts'
 import { BrokerError } from '../model/errors.ts'
+import type { AccessQuestion, AccessReport, BackendReport } from '../model/explanation.ts'
 import {
   type BanEntry,
   type BrokerStatus,
@@ -37,6 +38,10 @@ export interface ControlTargets {
   readonly bans: Pick<Bans, 'add' | 'delete' | 'list'>
   readonly version: string
   readonly listeners: () => ListenerStatus[]
+  readonly access: {
+    explain(question: AccessQuestion): Promise<AccessReport>
+    backends(): BackendReport[]
+  }
 }
 
 export type Answer =
@@ -73,6 +78,7 @@ const CALLS: CallHandlers = {
     deleted: await usersOf(authn, of).delete(text(userId)),
   }),
   'users.import': ({ authn }, { users, override, ...of }) => usersOf(authn, of).import(users, { override }),
+  'auth.test': ({ access }, question) => access.explain(question),
   'bans.add': async ({ hub, bans }, { as, who, by, reason, untilMs = Number.POSITIVE_INFINITY }) => {
     const { kind } = bans.add({
       kind: readBanKind(as),
@@ -135,7 +141,7 @@ function entryOf({ kind, who, by, reason, atMs, untilMs }: Ban): BanEntry {
   return { as: kind, who, by, reason, atMs, untilMs: Number.isFinite(untilMs) ? untilMs : undefined }
 }
 
-function statusOf({ hub, version, listeners }: ControlTargets): BrokerStatus {
+function statusOf({ hub, version, listeners, access }: ControlTargets): BrokerStatus {
   return {
     version,
     node: hub.options.nodeName,
@@ -144,6 +150,7 @@ function statusOf({ hub, version, listeners }: ControlTargets): BrokerStatus {
     storage: hub.kernel.storage.durable?.records.place,
     stats: Object.fromEntries(hub.stats.read()),
     listeners: listeners(),
+    backends: access.backends(),
   }
 }
 
@@ -164,7 +171,7 @@ function usersOf(
   if (users !== undefined) return users
   throw new BrokerError(
     'CONFIG_INVALID',
-    `the broker that runs has no built-in database (${mechanism}) in the chain ${chain}; if the configuration has one, reload it`,
+    `the broker that runs has no built-in database (${mechanism}) in the chain ${chain}: configure one there, and reload the broker`,
   )
 }
 

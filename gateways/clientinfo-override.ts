@@ -60,7 +60,7 @@ export function fillTemplate(template: string | undefined, scope: OverrideScope)
 
 /** The scope of a peer on `transport`; `fields` are the protocol's own, by whole path (`ConnInfo.proto_ver`). */
 export function scopeOf(
-  transport: Transport,
+  transport: Peer,
   fields: ReadonlyMap<string, string>,
   header: (name: string) => string | undefined = () => undefined,
 ): OverrideScope {
@@ -73,7 +73,10 @@ export function scopeOf(
 const PLACEHOLDER = /\$\{([^{}]+)\}/g
 const HEADERS = 'Packet.headers.'
 
-function transportField(transport: Transport, path: string): string | undefined {
+/** What streams and datagrams have in common. */
+type Peer = Pick<Transport, 'kind' | 'listenerId' | 'peer' | 'local' | 'certificate'>
+
+function transportField(transport: Peer, path: string): string | undefined {
   const { peer, local, certificate } = transport
   switch (path) {
     case 'ConnInfo.peername':

@@ -68,6 +68,7 @@ export class HookBus {
   readonly used: Readonly<Record<HookPoint, boolean>>
   readonly #used: Record<HookPoint, boolean>
   readonly #chains: Record<HookPoint, Chain>
+  readonly #folds = new Map<HookPoint, Fold<never>>()
   readonly #log: Logger
 
   constructor(log: Logger = silentLogger) {
@@ -135,6 +136,16 @@ export class HookBus {
     return this.#chains[point] !== EMPTY
   }
 
+  /** A fold point for who calls it once per message: to look it up by its name each time costs more than to run it. */
+  foldAt<P extends FoldPoint>(point: P): Fold<P> {
+    let fold = this.#folds.get(point) as Fold<P> | undefined
+    if (fold === undefined) {
+      fold = new Fold(point, this.#chain(point), this.#log)
+      this.#folds.set(point, fold as unknown as Fold<never>)
+    }
+    return fold
+  }
+
   /**
    * Passes a value through the functions of a point. Never throws: a function that fails is
    * logged and skipped, at `client.authenticate` and `client.authorize` it ends the chain with a no.
@@ -143,7 +154,7 @@ export class HookBus {
   fold<P extends FoldPoint>(point: P, ...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
   fold(point: FoldPoint, value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
     const chain = this.#chains[point]
-    return chain === EMPTY ? value : this.#foldFrom(0, chain, point, value, a, b, c)
+    return chain === EMPTY ? value : foldFrom(0, chain, point, this.#log, value, a, b, c)
   }
 
   /** Notifies the functions of a point, in order, each after the one before it. Never throws, and nobody has to wait for it. */
@@ -151,59 +162,6 @@ export class HookBus {
   run(point: RunPoint, a?: unknown, b?: unknown, c?: unknown, d?: unknown): unknown {
     const chain = this.#chains[point]
     return chain === EMPTY ? undefined : this.#runFrom(0, chain, point, a, b, c, d)
-  }
-
-  #foldFrom(
-    start: number,
-    chain: Chain,
-    point: FoldPoint,
-    initial: unknown,
-    a: unknown,
-    b: unknown,
-    c: unknown,
-  ): unknown {
-    let value = initial
-    for (let i = start; i < chain.length; i++) {
-      const hook = chain[i] as Hook
-      let result: unknown
-      try {
-        if (hook.filter !== undefined && !hook.filter(value, a, b, c)) continue
-        result = hook.fn(value, a, b, c)
-      } catch (error) {
-        result = this.#failed(point, hook, error)
-      }
-      if (result === undefined) continue
-      if (isPromise(result)) return this.#foldLater(result, i, chain, point, value, a, b, c)
-      if (result === STOP) return value
-      if (!isObject(result)) continue
-      if ('stop' in result) return result.stop
-      if ('ok' in result) value = result.ok
-      else if (isThenable(result)) return this.#foldLater(result, i, chain, point, value, a, b, c)
-    }
-    return value
-  }
-
-  /** Goes on after the function at `index` has kept us waiting. */
-  async #foldLater(
-    pending: PromiseLike<unknown>,
-    index: number,
-    chain: Chain,
-    point: FoldPoint,
-    value: unknown,
-    a: unknown,
-    b: unknown,
-    c: unknown,
-  ): Promise<unknown> {
-    let result: unknown
-    try {
-      result = await pending
-    } catch (error) {
-      result = this.#failed(point, chain[index] as Hook, error)
-    }
-    if (result === STOP) return value
-    if (!isObject(result)) return this.#foldFrom(index + 1, chain, point, value, a, b, c)
-    if ('stop' in result) return result.stop
-    return this.#foldFrom(index + 1, chain, point, 'ok' in result ? result.ok : value, a, b, c)
   }
 
   #runFrom(
@@ -224,7 +182,7 @@ export class HookBus {
         if (isPromise(result) || isThenable(result))
           return this.#runLater(result, i, chain, point, a, b, c, d)
       } catch (error) {
-        this.#failed(point, hook, error)
+        failed(this.#log, point, hook, error)
       }
     }
     return undefined
@@ -243,17 +201,9 @@ export class HookBus {
     try {
       if ((await pending) === STOP) return undefined
     } catch (error) {
-      this.#failed(point, chain[index] as Hook, error)
+      failed(this.#log, point, chain[index] as Hook, error)
     }
     return this.#runFrom(index + 1, chain, point, a, b, c, d)
-  }
-
-  /** @returns what the chain goes on with: a no where an exception must never become a yes, else nothing */
-  #failed(point: HookPoint, hook: Hook, error: unknown): { stop: unknown } | undefined {
-    const stack = error instanceof Error ? error.stack : undefined
-    this.#log.error({ point, hook: hook.name, stack }, `hook failed: ${messageOf(error)}`)
-    const cut: unknown = (CUT_WITH as Record<string, unknown>)[point]
-    return cut === undefined ? undefined : { stop: cut }
   }
 
   #insert(point: HookPoint, hook: Hook): void {
@@ -265,6 +215,8 @@ export class HookBus {
   #set(point: HookPoint, chain: Chain): void {
     this.#chains[point] = chain
     this.#used[point] = chain !== EMPTY
+    const fold = this.#folds.get(point)
+    if (fold !== undefined) fold.chain = chain
   }
 
   #chain(point: HookPoint): Chain {
@@ -273,6 +225,94 @@ export class HookBus {
     }
     return this.#chains[point]
   }
+}
+
+/** One fold point of a bus, which keeps `chain` up to date. */
+export class Fold<P extends FoldPoint> {
+  chain: Chain
+  readonly #point: P
+  readonly #log: Logger
+
+  constructor(point: P, chain: Chain, log: Logger) {
+    this.#point = point
+    this.chain = chain
+    this.#log = log
+  }
+
+  /** Whether anything is attached. */
+  get isUsed(): boolean {
+    return this.chain !== EMPTY
+  }
+
+  /** As `HookBus.fold`. */
+  fold(...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
+  fold(value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
+    const { chain } = this
+    return chain === EMPTY ? value : foldFrom(0, chain, this.#point, this.#log, value, a, b, c)
+  }
+}
+
+function foldFrom(
+  start: number,
+  chain: Chain,
+  point: FoldPoint,
+  log: Logger,
+  initial: unknown,
+  a: unknown,
+  b: unknown,
+  c: unknown,
+): unknown {
+  let value = initial
+  for (let i = start; i < chain.length; i++) {
+    const hook = chain[i] as Hook
+    let result: unknown
+    try {
+      if (hook.filter !== undefined && !hook.filter(value, a, b, c)) continue
+      result = hook.fn(value, a, b, c)
+    } catch (error) {
+      result = failed(log, point, hook, error)
+    }
+    if (result === undefined) continue
+    if (isPromise(result)) return foldLater(result, i, chain, point, log, value, a, b, c)
+    if (result === STOP) return value
+    if (!isObject(result)) continue
+    if ('stop' in result) return result.stop
+    if ('ok' in result) value = result.ok
+    else if (isThenable(result)) return foldLater(result, i, chain, point, log, value, a, b, c)
+  }
+  return value
+}
+
+/** Goes on after the function at `index` has kept us waiting. */
+async function foldLater(
+  pending: PromiseLike<unknown>,
+  index: number,
+  chain: Chain,
+  point: FoldPoint,
+  log: Logger,
+  value: unknown,
+  a: unknown,
+  b: unknown,
+  c: unknown,
+): Promise<unknown> {
+  let result: unknown
+  try {
+    result = await pending
+  } catch (error) {
+    result = failed(log, point, chain[index] as Hook, error)
+  }
+  if (result === STOP) return value
+  if (!isObject(result)) return foldFrom(index + 1, chain, point, log, value, a, b, c)
+  if ('stop' in result) return result.stop
+  return foldFrom(index + 1, chain, point, log, 'ok' in result ? result.ok : value, a, b, c)
+}
+
+/** @returns what the chain goes on with: a no where an exception must never become a yes, else nothing */
+function failed(log: Logger, point: HookPoint, hook: Hook, error: unknown): { stop: unknown } | undefined {
+  const stack = error instanceof Error ? error.stack : undefined
+  log.error({ point, hook: hook.name, stack }, `hook failed: ${messageOf(error)}`)
+  const cut: unknown = (CUT_WITH as Record<string, unknown>)[point]
+  return cut === undefined ? undefined : { stop: cut }
 }
 
 function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {

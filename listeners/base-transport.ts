@@ -5,6 +5,7 @@ import type { FlushQueue } from './flush-queue.ts'
 import { type Carrier, type OutboxLimits, StreamOutbox } from './outbox.ts'
 import { isLimited, Pace, type RateLimits } from './pace.ts'
 import type { Address, CloseReason, Transport, TransportHandler, TransportKind } from './transport.ts'
+import type { TurnBudget } from './turn-budget.ts'
 
 /** Who is at the other end of a transport. */
 export interface TransportInfo {
@@ -23,6 +24,7 @@ export interface Traffic {
 
 export interface TransportContext {
   flushQueue: FlushQueue
+  turns: TurnBudget
   log: Logger
   limits: OutboxLimits
   /** Destroying sends RST instead of FIN, which leaves no TIME_WAIT behind. */

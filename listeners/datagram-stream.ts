@@ -137,6 +137,12 @@ class DatagramOutbox implements Outbox, Flushable {
     this.#add(bytes)
   }
 
+  relay(bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    const datagram = Buffer.from(bytes.subarray(start, end))
+    if (id !== 0) datagram.writeUInt16BE(id, idAt - start)
+    this.#add(datagram)
+  }
+
   flush(): void {
     const wasCongested = this.congested
     const datagrams = this.#unsent.splice(0)

@@ -41,9 +41,10 @@ export interface DatagramTransport {
   /**
    * Remembers a peer of a udp listener. Until then it is a stranger, of whom nothing is left when `onDatagram`
    * returns: so datagrams with made-up senders cost no memory. With DTLS there is nothing to do.
+   * @param farewell - sent when it is not kept; no longer than what it answers, or the broker would be of use to attackers
    * @returns false if the listener has no room for it, or too many came lately: the transport is closed then
    */
-  keep(): boolean
+  keep(farewell?: Uint8Array): boolean
   /** @returns false if it was not sent: closed, too long, or the socket takes no more. Never waits. */
   send(datagram: Uint8Array): boolean
   close(): void

@@ -17,6 +17,7 @@ import type { ListenerOptions } from './options.ts'
 import { Pipeline } from './pipeline.ts'
 import { createTlsMemory, type PskLookup, type TlsMemory } from './tls-step.ts'
 import type { Address, Transport } from './transport.ts'
+import { TurnBudget } from './turn-budget.ts'
 
 export interface Listener {
   readonly id: string
@@ -43,6 +44,7 @@ export interface Listener {
 /** What listeners of one process may share. */
 export interface ListenerContext {
   flushQueue?: FlushQueue
+  turns?: TurnBudget
   /** Where the bytes of all their transports are counted. */
   traffic?: Traffic
   pskLookup?: PskLookup
@@ -75,6 +77,7 @@ class StreamListener implements Listener {
   readonly #log: Logger
   readonly #context: ListenerContext
   readonly #flushQueue: FlushQueue
+  readonly #turns: TurnBudget
   readonly #gate: ConnectionGate
   /** Every open socket; `undefined` until a transport has come out of it. */
   readonly #peers = new Map<Socket, BaseTransport | undefined>()
@@ -97,6 +100,7 @@ class StreamListener implements Listener {
     this.#log = log.child({ listener: options.id })
     this.#context = context
     this.#flushQueue = context.flushQueue ?? new FlushQueue()
+    this.#turns = context.turns ?? new TurnBudget()
     this.#pipeline = this.#build(options)
     this.#gate = new ConnectionGate({ ...options, rules: this.#pipeline.rules })
   }
@@ -180,6 +184,7 @@ class StreamListener implements Listener {
   #build(options: ListenerOptions): Pipeline {
     return new Pipeline(options, {
       flushQueue: this.#flushQueue,
+      turns: this.#turns,
       log: this.#log,
       traffic: this.#context.traffic ?? { bytesReceived: 0, bytesSent: 0 },
       pskLookup: this.#context.pskLookup,

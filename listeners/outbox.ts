@@ -3,10 +3,12 @@
  * it to the socket as one write at its end.
  *
  * Small writes are copied one after another into a buffer from the pool; large ones are kept
- * as they are and go out beside it (`writev`). Node hands a write to the kernel at once when the
+ * as they are and go out beside it (`writev`). What is passed on as it came (`relay`) is copied once for all that
+ * follows itself in what was read: ten packets for the same peer cost one copy. Node hands a write to the kernel at once when the
  * kernel takes it: then nothing is pending after the write and the buffer goes back to the
  * pool. Else the socket still reads from it, and the next batch gets another one.
  */
+import { copyBytes } from '../model/copy-bytes.ts'
 import { type BufferPool, type Flushable, type FlushQueue, MAX_POOLED_BYTES } from './flush-queue.ts'
 import type { Outbox } from './transport.ts'
 
@@ -34,6 +36,8 @@ export interface OutboxLimits {
 }
 
 const EMPTY = Buffer.alloc(0)
+/** Room for so many is kept from one turn to the next. */
+const MAX_KEPT_PATCHES = 64
 /** From this size on copying costs more than an element of `writev`. */
 const LARGE_BYTES = 16_384
 
@@ -51,6 +55,13 @@ export class StreamOutbox implements Outbox, Flushable {
   #used = 0
   #pieces: Uint8Array[] = []
   #pieceBytes = 0
+  /** Passed on and not copied yet: `#run` from `#runStart` to `#runEnd`, behind all that is in `buffer`. */
+  #run: Uint8Array | undefined
+  #runStart = 0
+  #runEnd = 0
+  /** Packet ids to be written over those in `#run`: where, which, where, which, ... */
+  #patches: number[] = []
+  #patchCount = 0
   /** Full buffers that `#pieces` point into. */
   #full: Buffer[] = []
   /** Size of the last batch: the next one starts with a buffer of that size. */
@@ -78,28 +89,40 @@ export class StreamOutbox implements Outbox, Flushable {
   }
 
   get unsentBytes(): number {
-    return this.#ownBytes + this.#carrier.pendingBytes
+    return this.#ownBytes() + this.#carrier.pendingBytes
   }
 
   get congested(): boolean {
     if (this.#congested) return true
-    if (this.#ownBytes + this.#pending < this.#limits.highWatermarkBytes) return false
+    if (this.#ownBytes() + this.#pending < this.#limits.highWatermarkBytes) return false
     this.#pending = this.#carrier.pendingBytes
-    if (this.#ownBytes + this.#pending < this.#limits.highWatermarkBytes) return false
+    if (this.#ownBytes() + this.#pending < this.#limits.highWatermarkBytes) return false
     this.#congest()
     return this.#congested
   }
 
   reserve(size: number): number {
-    const offset = this.#used
-    const end = offset + size
-    if (end > this.buffer.length) return this.#makeRoom(size)
-    this.#used = end
-    return offset
+    if (this.#run !== undefined) this.#settle()
+    return this.#take(size)
+  }
+
+  relay(bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    if (this.#run === bytes && this.#runEnd === start) this.#runEnd = end
+    else {
+      if (this.#run !== undefined) this.#settle()
+      this.#run = bytes
+      this.#runStart = start
+      this.#runEnd = end
+      this.#enqueue()
+    }
+    if (id === 0) return
+    this.#patches[this.#patchCount++] = idAt
+    this.#patches[this.#patchCount++] = id
   }
 
   append(bytes: Uint8Array): void {
     if (bytes.length >= LARGE_BYTES) {
+      if (this.#run !== undefined) this.#settle()
       this.#cut()
       this.#addPiece(bytes)
       this.#enqueue()
@@ -112,7 +135,7 @@ export class StreamOutbox implements Outbox, Flushable {
   /** Sends what has gathered. The queue calls it at the end of the turn; earlier is allowed. */
   flush(): void {
     this.#queued = false
-    const bytes = this.#ownBytes
+    const bytes = this.#ownBytes()
     if (this.#closed || bytes === 0) return this.#discard()
     try {
       this.#hand(bytes)
@@ -132,11 +155,21 @@ export class StreamOutbox implements Outbox, Flushable {
     this.#discard()
   }
 
-  get #ownBytes(): number {
-    return this.#pieceBytes + this.#used - this.#start
+  // Not a getter: reading a private one is a call into the engine each time.
+  #ownBytes(): number {
+    return this.#pieceBytes + this.#used - this.#start + this.#runEnd - this.#runStart
+  }
+
+  #take(size: number): number {
+    const offset = this.#used
+    const end = offset + size
+    if (end > this.buffer.length) return this.#makeRoom(size)
+    this.#used = end
+    return offset
   }
 
   #hand(bytes: number): void {
+    if (this.#run !== undefined) this.#settle()
     const half = this.#limits.highWatermarkBytes / 2
     const written = bytes + this.#carrier.pendingBytes >= half ? this.#onWritten : undefined
     this.handedOver += bytes
@@ -152,6 +185,32 @@ export class StreamOutbox implements Outbox, Flushable {
     this.#lastBatch = bytes
     if (this.#pending >= this.#limits.highWatermarkBytes) this.#congest()
     else this.#relax()
+  }
+
+  /** Copies what was passed on: nothing that was read is kept alive beyond this turn. */
+  #settle(): void {
+    const run = this.#run as Uint8Array
+    const start = this.#runStart
+    const end = this.#runEnd
+    const patches = this.#patches
+    const count = this.#patchCount
+    this.#forgetRun()
+    const at = this.#take(end - start)
+    const { buffer } = this
+    copyBytes(buffer, at, run, start, end)
+    for (let i = 0; i < count; i += 2) {
+      const idAt = at + (patches[i] as number) - start
+      const id = patches[i + 1] as number
+      buffer[idAt] = id >>> 8
+      buffer[idAt + 1] = id & 0xff
+    }
+  }
+
+  #forgetRun(): void {
+    this.#run = undefined
+    this.#runStart = this.#runEnd = 0
+    this.#patchCount = 0
+    if (this.#patches.length > MAX_KEPT_PATCHES) this.#patches = []
   }
 
   #makeRoom(size: number): number {
@@ -213,6 +272,7 @@ export class StreamOutbox implements Outbox, Flushable {
     }
     this.buffer = EMPTY
     this.#start = this.#used = 0
+    if (this.#run !== undefined) this.#forgetRun()
     if (this.#pieces.length > 0) {
       this.#pieces = []
       this.#pieceBytes = 0
@@ -229,7 +289,7 @@ export class StreamOutbox implements Outbox, Flushable {
   #relax(): void {
     if (!this.#congested || this.#closed) return
     this.#pending = this.#carrier.pendingBytes
-    if (this.#ownBytes + this.#pending >= this.#limits.highWatermarkBytes / 2) return
+    if (this.#ownBytes() + this.#pending >= this.#limits.highWatermarkBytes / 2) return
     this.#congested = false
     clearTimeout(this.#timer)
     this.#timer = undefined

@@ -27,6 +27,7 @@ export interface PipelineEnd {
 
 export interface PipelineContext {
   flushQueue: TransportContext['flushQueue']
+  turns: TransportContext['turns']
   log: TransportContext['log']
   traffic: TransportContext['traffic']
   pskLookup: PskLookup | undefined
@@ -52,7 +53,7 @@ export class Pipeline {
     this.rules = new AccessRules(accessRules)
     if (kind === 'tls' || kind === 'wss') {
       if (tls === undefined) throw new BrokerError('CONFIG_INVALID', `listener ${id}: no ssl_options`)
-      this.#tls = new TlsStep(tls, context.tlsMemory(), context.pskLookup)
+      this.#tls = ofListener(id, () => new TlsStep(tls, context.tlsMemory(), context.pskLookup))
     }
     if (kind === 'ws' || kind === 'wss') {
       if (webSocket === undefined)
@@ -61,6 +62,7 @@ export class Pipeline {
     }
     this.#transport = {
       flushQueue: context.flushQueue,
+      turns: context.turns,
       log: context.log,
       traffic: context.traffic,
       limits: tcp,
@@ -113,4 +115,14 @@ export class Pipeline {
 /** The load balancer knows the name only. */
 function named(commonName: string): PeerCertificate {
   return { subject: `CN=${commonName}`, commonName, raw: new Uint8Array(0) }
+}
+
+/** Options of TLS do not know whose they are. */
+function ofListener<T>(id: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (!(error instanceof BrokerError)) throw error
+    throw new BrokerError(error.code, `listener ${id}: ${error.message}`, { cause: error })
+  }
 }

@@ -1,16 +1,21 @@
 import type { Socket } from 'node:net'
 import { BaseTransport, type TransportContext, type TransportInfo } from './base-transport.ts'
+import type { PutOff, TurnBudget } from './turn-budget.ts'
 
 /** A TCP or TLS peer. The socket must have been accepted with `allowHalfOpen`. */
-export class StreamTransport extends BaseTransport {
+export class StreamTransport extends BaseTransport implements PutOff {
   readonly #socket: Socket
   readonly #nolinger: boolean
+  readonly #turns: TurnBudget
   #paused = false
+  /** Read too late in a turn; the socket is paused meanwhile. */
+  #held: Buffer[] = []
 
   constructor(socket: Socket, info: TransportInfo, context: TransportContext) {
     super(info, context)
     this.#socket = socket
     this.#nolinger = context.nolinger
+    this.#turns = context.turns
     socket.on('error', (error) => this.destroyBecause({ kind: 'error', error }))
     socket.on('close', () => this.closed({ kind: 'peer_closed' }))
   }
@@ -39,15 +44,37 @@ export class StreamTransport extends BaseTransport {
 
   resume(): void {
     this.#paused = false
-    if (!this.ending) this.#socket.resume()
+    // Else its turn comes, and the socket goes on then.
+    if (!this.ending && this.#held.length === 0) this.#socket.resume()
+  }
+
+  /** Its turn has come to handle what was read too late. */
+  goOn(): void {
+    // Whoever has paused it meanwhile gets the rest after `resume`.
+    if (this.#paused && !this.ending) return this.#turns.wait(this)
+    const held = this.#held
+    this.#held = []
+    for (const chunk of held) {
+      this.#turns.admits(chunk.length)
+      this.receive(chunk)
+    }
+    if (!this.#paused && !this.ending) this.#socket.resume()
   }
 
   protected startReading(): void {
     const socket = this.#socket
-    socket.on('data', (chunk: Buffer) => this.receive(chunk))
+    socket.on('data', (chunk: Buffer) => this.#read(chunk))
     // The peer sends no more, but may still read: answers to its last packets go out first.
     socket.on('end', () => this.endBecause({ kind: 'peer_closed' }))
     if (!this.#paused) socket.resume()
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#held.length === 0 && this.#turns.admits(chunk.length)) return this.receive(chunk)
+    this.#held.push(chunk)
+    if (this.#held.length > 1) return
+    this.#socket.pause()
+    this.#turns.wait(this)
   }
 
   protected closeSoftly(): void {

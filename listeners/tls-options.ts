@@ -1,6 +1,7 @@
 /** `ssl_options` of a listener, made into what node:tls takes. */
 import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { createSecureContext, DEFAULT_CIPHERS, type SecureContextOptions } from 'node:tls'
 import { BrokerError, messageOf } from '../model/errors.ts'
 
@@ -133,7 +134,7 @@ function readPem(option: FileOption, value: string | undefined): string | undefi
   } catch (cause) {
     throw new BrokerError(
       'CONFIG_INVALID',
-      `ssl_options.${option}: cannot read ${value}: ${messageOf(cause)}`,
+      `ssl_options.${option}: cannot read ${value}: ${whyUnread(value, cause)}`,
       { cause },
     )
   }
@@ -181,4 +182,10 @@ function wrongTogether(options: TlsOptions, cause: unknown): BrokerError {
 
 function nameOf(value: string | undefined): string {
   return value === undefined ? 'nothing' : value.includes('-----BEGIN ') ? 'the PEM text' : value
+}
+
+/** Relative paths are a matter of where the broker was started, so the whole path is told. */
+function whyUnread(path: string, error: unknown): string {
+  const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+  return isMissing ? `there is no file ${resolve(path)}` : messageOf(error)
 }

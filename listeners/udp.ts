@@ -52,11 +52,13 @@ export class UdpPeer extends DatagramPeer {
     this.#table = table
   }
 
-  keep(): boolean {
+  keep(farewell?: Uint8Array): boolean {
     if (this.isKept || !this.isOpen) return this.isOpen
     this.isKept = this.#table.keep(this)
-    if (!this.isKept) this.close()
-    return this.isKept
+    if (this.isKept) return true
+    if (farewell !== undefined) this.send(farewell)
+    this.close()
+    return false
   }
 
   protected transmit(datagram: Uint8Array): boolean {

@@ -84,7 +84,12 @@ export interface BackendReport {
   /** Undefined: it has no backend. */
   readonly state: 'connected' | 'connecting' | 'disconnected' | undefined
   readonly lastError: string | undefined
-  readonly answers: { readonly total: number; readonly allow: number; readonly deny: number; readonly none: number }
+  readonly answers: {
+    readonly total: number
+    readonly allow: number
+    readonly deny: number
+    readonly none: number
+  }
   /** What was asked of the backend; undefined: it has none. */
   readonly calls:
     | {
@@ -101,7 +106,10 @@ export interface BackendReport {
 /** A failure as operators may read it. What was not foreseen may quote anything, so that goes to the log only. */
 export function failureOf(error: unknown, who: string, log: Logger): string {
   if (error instanceof BrokerError && faultOf(error) !== 'bug') return error.message
-  log.error({ who, stack: error instanceof Error ? error.stack : undefined }, 'failed while access was tested')
+  log.error(
+    { who, stack: error instanceof Error ? error.stack : undefined },
+    'failed while access was tested',
+  )
   return 'a fault of the broker: its log has more'
 }
 

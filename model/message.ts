@@ -18,6 +18,9 @@ export interface MessageProperties {
   userProperties?: [name: string, value: string][]
 }
 
+/** Topic and header of a packet up to this length are kept with a payload that has to wait. */
+const MAX_KEPT_HEAD_BYTES = 64
+
 /** One published message. Shared by all its deliveries, so nobody changes it once it is routed. */
 export class Message {
   /** With the publisher's mountpoint, as it is routed. */
@@ -37,6 +40,11 @@ export class Message {
   end: number
   /** Encoded forms shared by deliveries: see broker/mqtt/encode-publish.ts. Owned by the encoder. */
   wire: unknown
+  /**
+   * The MQTT PUBLISH it came in, where that is what a plain subscriber is sent too: it begins at `bytes[packetAt >> 1]`
+   * and is of MQTT 5 if the lowest bit is set. -1 = there is none. Owned by the encoder.
+   */
+  packetAt: number
   /** The delivery that all its plain QoS 0 subscribers share. Owned by broker/delivery.ts. */
   plain: unknown
   /**
@@ -71,6 +79,7 @@ export class Message {
     this.start = start
     this.end = end
     this.wire = undefined
+    this.packetAt = -1
     this.plain = undefined
     this.stored = undefined
     this.#payload = undefined
@@ -88,6 +97,12 @@ export class Message {
     return this.publisher === undefined ? '' : this.publisher.key
   }
 
+  /** What it came in is kept with the payload unless that is much: sending it on then costs no second copy. */
+  #ownedFrom(): number {
+    const packetStart = this.packetAt >> 1
+    return this.packetAt >= 0 && this.start - packetStart <= MAX_KEPT_HEAD_BYTES ? packetStart : this.start
+  }
+
   /**
    * Makes the payload safe to keep beyond this turn of the event loop. It may lie in a
    * 64 KB network chunk, which a 40-byte retained message would pin.
@@ -97,10 +112,12 @@ export class Message {
     if (this.#isOwned) return
     this.#isOwned = true
     if ((this.end - this.start) * 2 >= this.bytes.buffer.byteLength) return
-    const at = slab.copy(this.bytes, this.start, this.end)
-    this.end += at - this.start
-    this.start = at
+    const from = this.#ownedFrom()
+    const moved = slab.copy(this.bytes, from, this.end) - from
+    this.start += moved
+    this.end += moved
     this.bytes = slab.buffer
+    this.packetAt = from === this.start - moved ? -1 : this.packetAt + 2 * moved
     this.#payload = undefined
   }
 }

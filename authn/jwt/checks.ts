@@ -61,6 +61,7 @@ export class ClaimChecks {
     const claims = {
       is_superuser: claimOf(payload, 'is_superuser'),
       client_attrs: claimOf(payload, 'client_attrs'),
+      clientid_override: claimOf(payload, 'clientid_override'),
       acl: claimOf(payload, aclName),
     }
     const principal = principalOf(claims, this.#reader)

@@ -65,7 +65,7 @@ export const jwtSchema = Strict(
         description: 'URL of a JSON Web Key Set, http or https; https needs ssl.enable',
       }),
     ),
-    headers: Type.Record(Type.String({ minLength: 1 }), Type.String(), {
+    headers: Type.Record(Type.String({ minLength: 1 }), Secret({ description: 'Value of a header' }), {
       default: {},
       description: 'Sent with requests to endpoint; accept: application/json is there already',
     }),

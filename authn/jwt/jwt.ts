@@ -1,8 +1,8 @@
 /** `jwt`: clients that bring a token which somebody we trust has signed. */
 import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import type { Login, Verdict } from '../../model/access.ts'
 import { isPromise, type MaybePromise } from '../../model/async.ts'
+import { configPath } from '../../model/config-path.ts'
 import { BrokerError, messageOf } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
@@ -145,7 +145,7 @@ function needed(value: string | undefined, option: string, by: string): string {
 
 function readPem(value: string, configDir: string): string {
   if (value.includes('-----BEGIN ')) return value
-  const path = resolve(configDir, value)
+  const path = configPath(configDir, value)
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {

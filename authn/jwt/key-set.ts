@@ -1,5 +1,5 @@
 /** Keys from a URL (JSON Web Key Set, RFC 7517 §5): fetched, kept, and fetched again. */
-
+import { createHash } from 'node:crypto'
 import type { ConnectorContext, HttpConnector, HttpRequest } from '../../connectors/connector.ts'
 import { openHttp } from '../../connectors/http.ts'
 import type { HttpConfig } from '../../connectors/http-config.ts'
@@ -22,7 +22,8 @@ export type KeySetContext = ConnectorContext & Pick<AuthenticatorContext, 'keySe
 
 export class KeySet {
   readonly connector: HttpConnector
-  readonly #endpoint: string
+  /** Under which its keys are remembered. */
+  readonly #name: string
   readonly #memory: Map<string, string> | undefined
   readonly #request: HttpRequest
   readonly #log: Logger
@@ -40,10 +41,11 @@ export class KeySet {
   private constructor(
     connector: HttpConnector,
     request: HttpRequest,
-    { endpoint = '', refresh_interval: refreshSeconds, max_fail_count: maxFailures }: JwtConfig,
+    config: JwtConfig,
     { log, keySets }: KeySetContext,
   ) {
-    this.#endpoint = endpoint
+    const { refresh_interval: refreshSeconds, max_fail_count: maxFailures } = config
+    this.#name = nameOf(config)
     this.#memory = keySets
     this.connector = connector
     this.#request = request
@@ -65,7 +67,7 @@ export class KeySet {
     const http = httpConfig(endpoint, config)
     const request = compileRequest(http, { allowed: [] }).render(() => undefined)
     const keySet = new KeySet(await openHttp(id, http, context), request, config, context)
-    const known = context.keySets?.get(endpoint)
+    const known = context.keySets?.get(keySet.#name)
     if (known !== undefined) keySet.#take(known)
     void keySet.#refresh(true)
     return keySet
@@ -138,7 +140,7 @@ export class KeySet {
     if (keys.length === 0) throw new Error('no key in it can be used')
     this.#keys = keys
     this.#text = body
-    this.#memory?.set(this.#endpoint, body)
+    this.#memory?.set(this.#name, body)
   }
 
   #failed(why: string, isDue: boolean): void {
@@ -148,8 +150,18 @@ export class KeySet {
     if (this.#failures < this.#maxFailures || this.#keys.length === 0) return
     this.#log.error({ failures: this.#failures }, 'the keys of tokens are too old and no longer used')
     this.#keys = []
-    this.#memory?.delete(this.#endpoint)
+    this.#memory?.delete(this.#name)
   }
+}
+
+/**
+ * The same for the same keys only: a URL may answer each who asks with others, and keys that came over a connection
+ * whose certificate nobody looked at are not for an authenticator that wants to know whose it is.
+ */
+function nameOf({ endpoint, headers, ssl }: JwtConfig): string {
+  return createHash('sha256')
+    .update(JSON.stringify([endpoint, headers, ssl]))
+    .digest('hex')
 }
 
 function httpConfig(endpoint: string, { headers, pool_size, ssl }: JwtConfig): HttpConfig {

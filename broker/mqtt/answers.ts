@@ -3,6 +3,7 @@
  * they were given [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4], those that wait for nothing too.
  */
 import type { MaybePromise } from '../../model/async.ts'
+import { faultOf } from '../../model/errors.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { MqttConnection } from './connection.ts'
 import { type AnswerType, countAnswer } from './count-packet.ts'
@@ -73,7 +74,7 @@ export class Answers {
   #wait(group: Group): void {
     group.settled = group.waitsFor.then(
       () => this.#safe(group),
-      () => this.#failed(group),
+      (error: unknown) => this.#failed(group, error),
     )
   }
 
@@ -88,21 +89,31 @@ export class Answers {
 
   /**
    * The storage could not take it, and goes on trying. MQTT 5 publishers are told now; what cannot be refused
-   * stays unanswered until it is safe.
+   * stays unanswered until it is safe. What is never going to be, because of a bug, ends the connection instead.
    */
-  #failed(group: Group): void {
+  #failed(group: Group, error: unknown): void {
     const isRefusable = ({ type, waits }: Answer) =>
       waits && this.#connection.version === 5 && (type === PacketType.PUBACK || type === PacketType.PUBREC)
     for (const [i, answer] of group.answers.entries()) {
       if (!isRefusable(answer)) continue
       group.answers[i] = { ...answer, code: ReasonCode.QuotaExceeded, waits: false }
-      // [MQTT-4.3.3-9] refused, so the next one with this id is a new one
-      if (answer.type === PacketType.PUBREC) this.#connection.client?.session.incoming.delete(answer.packetId)
+      this.#forget(answer)
     }
     const { unsafe } = this.#connection.context.hub.kernel.storage.durable ?? {}
-    if (unsafe === undefined || group.answers.every(({ waits }) => !waits)) return this.#safe(group)
+    const unstored = group.answers.filter(({ waits }) => waits)
+    if (faultOf(error) === 'bug' && unstored.length > 0) {
+      for (const answer of unstored) this.#forget(answer)
+      this.#connection.close('internal_error')
+      return this.#safe(group)
+    }
+    if (unsafe === undefined || unstored.length === 0) return this.#safe(group)
     group.waitsFor = unsafe
     this.#wait(group)
+  }
+
+  /** [MQTT-4.3.3-9] refused, so the next one with this id is a new one */
+  #forget({ type, packetId }: Answer): void {
+    if (type === PacketType.PUBREC) this.#connection.client?.session.incoming.delete(packetId)
   }
 
   #write({ type, packetId, code }: Answer): void {

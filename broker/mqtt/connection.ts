@@ -95,7 +95,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   onData(chunk: Buffer): void {
     if (this.#state === 'closed') return
     this.nowMs = Date.now()
-    if (this.#isPaused) return this.#keepForLater(chunk)
+    if (this.#isPaused()) return this.#keepForLater(chunk)
     if (this.#unread === undefined) return this.#keep(chunk, this.#read(chunk))
     this.#unread.append(chunk)
     this.#readUnread()
@@ -222,7 +222,8 @@ export class MqttConnection implements TransportHandler, Receiver {
 
   // Reading -------------------------------------------------------------------------
 
-  get #isPaused(): boolean {
+  // Not a getter: reading a private one is a call into the engine each time.
+  #isPaused(): boolean {
     return this.#isWaiting || this.#isBackedUp || this.#isPaced
   }
 
@@ -232,7 +233,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     let at = 0
     try {
       // [MQTT-3.1.4-6] nothing after the end, a refusal for one
-      while (!this.#isPaused && this.#state !== 'closed') {
+      while (!this.#isPaused() && this.#state !== 'closed') {
         const length = frameLength(bytes, at, end, this.options.maxPacketBytes) // [MQTT-3.2.2-15]
         if (length <= 0) {
           if (this.#state === 'connect' && at < end) refuseOtherThanConnect(bytes[at] as number)
@@ -295,7 +296,7 @@ export class MqttConnection implements TransportHandler, Receiver {
       this.#unread = undefined
       return
     }
-    const length = this.#isPaused ? 0 : frameLength(bytes, from, bytes.length, this.options.maxPacketBytes)
+    const length = this.#isPaused() ? 0 : frameLength(bytes, from, bytes.length, this.options.maxPacketBytes)
     this.#unread ??= new Unread()
     this.#unread.keep(bytes, from, length < 0 ? -length : 0)
   }
@@ -342,10 +343,10 @@ export class MqttConnection implements TransportHandler, Receiver {
   }
 
   #goOn(): void {
-    if (this.#state === 'closed' || this.#isPaused) return
+    if (this.#state === 'closed' || this.#isPaused()) return
     this.nowMs = Date.now()
     this.#readUnread()
-    if (!this.#isPaused && this.isOpen) this.transport.resume()
+    if (!this.#isPaused() && this.isOpen) this.transport.resume()
   }
 
   // Ending --------------------------------------------------------------------------
@@ -394,7 +395,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     if (this.#keepAliveMs === 0) return
     this.#timer = new Deadline(delayMs, () => {
       // While we do not read, the client's silence means nothing.
-      const leftMs = this.#isPaused ? this.#keepAliveMs : this.nowMs + this.#keepAliveMs - Date.now()
+      const leftMs = this.#isPaused() ? this.#keepAliveMs : this.nowMs + this.#keepAliveMs - Date.now()
       if (leftMs <= 0) this.close('keepalive_timeout')
       else this.#armKeepAlive(leftMs)
     })

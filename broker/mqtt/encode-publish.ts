@@ -44,6 +44,13 @@ export function writePublish(
   topics?: TopicBytes,
 ): boolean {
   const { message } = delivery
+  if (message.packetAt >= 0 && isAsItCame(delivery, version, topic, topicAlias)) {
+    const start = message.packetAt >> 1
+    if (message.end - start > maxPacketSize) return false
+    const idAt = message.start - (version === 5 ? 3 : 2) // the properties, none, are one byte
+    outbox.relay(message.bytes, start, message.end, idAt, delivery.packetId)
+    return true
+  }
   // What differs from one client or moment to the next cannot be shared.
   if (
     version === 5 &&
@@ -57,6 +64,30 @@ export function writePublish(
     : writeForm(outbox, form, delivery, maxPacketSize)
 }
 
+/**
+ * Notes that plain subscribers of the same version and QoS get the very packet that the message came in, but for
+ * its packet id: neither RETAIN nor DUP, no properties.
+ * @param start - where it begins in `message.bytes`
+ */
+export function canBeRelayed(message: Message, start: number, version: ProtocolVersion): void {
+  message.packetAt = start * 2 + (version === 5 ? 1 : 0)
+  message.wire = message.topic
+}
+
+function isAsItCame(
+  delivery: Delivery,
+  version: ProtocolVersion,
+  topic: string,
+  topicAlias: number,
+): boolean {
+  const { message } = delivery
+  if (((message.packetAt & 1) === 1) !== (version === 5)) return false
+  if (delivery.qos !== message.qos || delivery.retain || delivery.dup || topic !== message.wire) return false
+  // Large payloads are not copied. An empty topic stands for an alias.
+  if (topicAlias !== 0 || message.end - message.start >= MAX_COPIED_PAYLOAD_BYTES) return false
+  return version !== 5 || (message.expiresAtMs === 0 && delivery.subscriptionIds === undefined)
+}
+
 /** The bytes of one form of a message, with some packet id and without DUP. */
 interface Form {
   readonly key: number
@@ -68,8 +99,8 @@ interface Form {
 }
 
 /**
- * The kept form, if this is a delivery that may use one. `message.wire` counts deliveries first, two bits for
- * each form key; when one has been wanted often enough to pay for keeping it, it holds a list of forms.
+ * The kept form, if this is a delivery that may use one. `message.wire` is the topic of the packet that may be
+ * relayed, as long as all deliveries are such; then it counts deliveries, two bits for each form key; when one has been wanted often enough to pay for keeping it, it holds a list of forms.
  */
 function formOf(
   message: Message,
@@ -80,10 +111,10 @@ function formOf(
   // Large payloads are not copied.
   if (message.end - message.start >= MAX_COPIED_PAYLOAD_BYTES) return undefined
   const key = delivery.qos + (delivery.retain ? 3 : 0) + (version === 5 ? 6 : 0) // 0 to 11
-  const wire = message.wire as number | Form | undefined
+  const wire = message.wire as number | string | Form | undefined
   if (typeof wire === 'object')
     return findForm(wire, key, topic) ?? addForm(message, wire, key, version, delivery, topic)
-  const counts = wire ?? 0
+  const counts = typeof wire === 'number' ? wire : 0
   const shift = key * 2
   if (((counts >> shift) & 3) === MAX_UNSHARED)
     return addForm(message, undefined, key, version, delivery, topic)
@@ -272,4 +303,6 @@ class Scratch implements Outbox {
 
   /** Forms are only made of payloads small enough to be copied. */
   append(): void {}
+
+  relay(): void {}
 }

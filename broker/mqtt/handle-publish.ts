@@ -8,6 +8,7 @@ import { countRefused } from '../metrics.ts'
 import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
+import { canBeRelayed } from './encode-publish.ts'
 import { mqttError, protocolError } from './mqtt-error.ts'
 import { PacketType, type PublishPacket } from './packets.ts'
 
@@ -22,6 +23,7 @@ export function handlePublish(
   const { context, options } = connection
   context.hub.metrics.packetsPublishReceived++
   decodePublish(connection.version, bytes, start, end, packet, context.topics)
+  const isPlain = !packet.retain && !packet.dup && packet.properties === undefined
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
   // [MQTT-3.2.2-11]
   if (packet.qos > options.maxQos) {
@@ -39,6 +41,7 @@ export function handlePublish(
 
   const { qos, packetId } = packet
   const message = toMessage(connection, client, packet)
+  if (isPlain) canBeRelayed(message, start, connection.version)
   // [MQTT-4.3.2-4] [MQTT-4.3.3-8] answered when it is in all sessions it is for
   const code = client.accept(message)
   // Not before: had it thrown, the client's next attempt would be taken for a copy.
@@ -178,7 +181,7 @@ function answer(
   if (!connection.isOpen || packetId === 0 || isUnsaid) return
   if (message.qos === 1) {
     const { hooks } = connection.context.hub
-    if (!hooks.has('message.puback')) return puback(connection, message, packetId, code)
+    if (!hooks.used['message.puback']) return puback(connection, message, packetId, code)
     return andThen(hooks.fold('message.puback', code, message, packetId), (changed) =>
       puback(connection, message, packetId, changed),
     )

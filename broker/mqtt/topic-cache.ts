@@ -17,13 +17,17 @@ export class TopicCache {
   readonly #topics: string[]
   readonly #bytes: Uint8Array[]
   #turn = 0
+  /** What was found last: the packets of a chunk are often about one topic. */
+  #lastTopic = ''
+  #lastBytes: Uint8Array
 
   /** @param slots - number of topics remembered, a power of two from 2 on. Each takes up to about 600 bytes. */
-  constructor(slots = 1024) {
+  constructor(slots = 32_768) {
     this.#mask = slots - 1
-    this.#topics = Array.from({ length: slots }, () => '')
+    this.#topics = filled(slots, '')
     const none = new Uint8Array(0)
-    this.#bytes = Array.from({ length: slots }, () => none)
+    this.#bytes = filled(slots, none)
+    this.#lastBytes = none
   }
 
   /**
@@ -32,14 +36,21 @@ export class TopicCache {
    */
   get(buf: Buffer, start: number, end: number): string {
     const length = end - start
+    if (isEqual(this.#lastBytes, buf, start, length)) return this.#lastTopic
     if (length > MAX_CACHED_BYTES) return readTopicName(buf, start, end)
     let hash = length
     for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + (buf[i] as number)) | 0
     const slot = (hash ^ (hash >>> 15)) & this.#mask
-    if (isEqual(this.#bytes[slot] as Uint8Array, buf, start, length)) return this.#topics[slot] as string
+    if (isEqual(this.#bytes[slot] as Uint8Array, buf, start, length)) return this.#found(slot)
     const second = slot ^ 1
-    if (isEqual(this.#bytes[second] as Uint8Array, buf, start, length)) return this.#topics[second] as string
+    if (isEqual(this.#bytes[second] as Uint8Array, buf, start, length)) return this.#found(second)
     return this.#add(slot, buf, start, end)
+  }
+
+  #found(slot: number): string {
+    this.#lastBytes = this.#bytes[slot] as Uint8Array
+    this.#lastTopic = this.#topics[slot] as string
+    return this.#lastTopic
   }
 
   /** Into one of its two places in turn, so that in the end all that are in use have found one. */
@@ -50,6 +61,13 @@ export class TopicCache {
     this.#bytes[slot ^ this.#turn] = new Uint8Array(buf.subarray(start, end))
     return topic
   }
+}
+
+/** Grown step by step: one made as large as this at once would be a hash table to the engine. */
+function filled<T>(length: number, value: T): T[] {
+  const array: T[] = []
+  while (array.length < length) array.push(value)
+  return array
 }
 
 function isEqual(known: Uint8Array, buf: Buffer, start: number, length: number): boolean {

@@ -39,6 +39,9 @@ export class RouteCache {
   #young = new Map<string, CachedRoute>()
   #old = new Map<string, CachedRoute>()
   readonly #maxYoung: number
+  /** The one asked for last: messages of a topic often come in a run. */
+  #lastTopic = ''
+  #last: CachedRoute | undefined
 
   /** @param maxRoutes - most routes kept, from 2 on */
   constructor(maxRoutes: number) {
@@ -50,8 +53,14 @@ export class RouteCache {
   }
 
   get(topic: string): Route | undefined {
+    const last = this.#last
+    if (last !== undefined && topic === this.#lastTopic && last.checkedAt === this.#change) return last
     const route = this.#young.get(topic)
-    if (route !== undefined && route.checkedAt === this.#change) return route
+    if (route !== undefined && route.checkedAt === this.#change) {
+      this.#lastTopic = topic
+      this.#last = route
+      return route
+    }
     return this.#check(topic, route)
   }
 
@@ -65,6 +74,7 @@ export class RouteCache {
 
   /** A topic's own subscriptions have changed. */
   forgetTopic(topic: string): void {
+    if (topic === this.#lastTopic) this.#last = undefined
     this.#young.delete(topic)
     this.#old.delete(topic)
   }

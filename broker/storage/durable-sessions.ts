@@ -4,6 +4,7 @@ import { PayloadSlab } from '../../model/payload-slab.ts'
 import type { Subscription } from '../../model/subscription.ts'
 import type { SessionDelivery } from '../delivery.ts'
 import type { GroupCommit } from './group-commit.ts'
+import type { LoadProgress } from './load-progress.ts'
 import type { MessageDecoder, MessageEncoder } from './message-record.ts'
 import type { RecordStore, StoredRecord } from './record-store.ts'
 import type { RejectedRecords } from './rejected-records.ts'
@@ -28,6 +29,7 @@ import type { SessionRecord, SessionStore, StoredSession } from './storage.ts'
 export interface LoadContext {
   readonly decoder: MessageDecoder
   readonly rejected: RejectedRecords
+  readonly progress: LoadProgress
   readonly log: Logger
 }
 
@@ -50,6 +52,8 @@ export class DurableSessions implements SessionStore {
   }
 
   async *load(): AsyncGenerator<StoredSession> {
+    const { progress } = this.#context
+    progress.begin()
     const messages = await this.#loadMessages()
     const kept = { sessions: 0, subscriptions: 0, deliveries: 0, messages: messages.size }
     for await (const assembly of this.#assemblies()) {
@@ -58,6 +62,7 @@ export class DurableSessions implements SessionStore {
       kept.sessions++
       kept.subscriptions += session.subscriptions.length
       kept.deliveries += session.deliveries.length
+      progress.at(() => kept)
       yield session
     }
     for (const { id, deliveries } of messages.values()) {
@@ -109,8 +114,7 @@ export class DurableSessions implements SessionStore {
     const { kept } = delivery
     if (!(kept instanceof KeptDelivery) || kept.isDropped) return
     delivery.kept = undefined
-    kept.isDropped = true
-    kept.delivery = undefined
+    kept.isDropped = true // its batch may have been begun: then it is still written with it
     this.#changes.delete('sessions', key, DELIVERY + kept.sequence)
     if (kept.hasProgress) this.#changes.delete('sessions', key, PROGRESS + kept.sequence)
     this.#messages.drop(kept.of)
@@ -126,7 +130,7 @@ export class DurableSessions implements SessionStore {
 
   /** Messages with several deliveries: these are counted while the sessions come. */
   async #loadMessages(): Promise<Map<string, KeptMessage>> {
-    const { decoder, rejected } = this.#context
+    const { decoder, rejected, progress } = this.#context
     const messages = new Map<string, KeptMessage>()
     for await (const chunk of this.#records.scan('messages')) {
       for (const record of chunk) {
@@ -139,6 +143,7 @@ export class DurableSessions implements SessionStore {
           await rejected.add(record, error)
         }
       }
+      progress.at(() => ({ messages: messages.size }))
     }
     return messages
   }

@@ -4,6 +4,7 @@ import type { ReasonCode } from '../../model/reason-codes.ts'
 import { DurableSessions, type LoadContext } from './durable-sessions.ts'
 import { DurableWills, decodeNodeWill, encodeNodeWill } from './durable-wills.ts'
 import { GroupCommit } from './group-commit.ts'
+import { LoadProgress } from './load-progress.ts'
 import { MessageDecoder, MessageEncoder } from './message-record.ts'
 import { openFormat } from './record-format.ts'
 import { expectVersion, RecordReader } from './record-reader.ts'
@@ -43,7 +44,8 @@ export class DurableStorage extends MemoryStorage {
     this.#log = log
     this.#changes = new GroupCommit(records, log)
     this.#rejected = new RejectedRecords(rejectedPrefix, this.#changes, log)
-    this.#context = { decoder: new MessageDecoder(), rejected: this.#rejected, log }
+    const progress = new LoadProgress(log, records.place)
+    this.#context = { decoder: new MessageDecoder(), rejected: this.#rejected, progress, log }
     this.durable = new Durable(records, this.#changes, this.#context, this.#encoder)
   }
 
@@ -60,6 +62,7 @@ export class DurableStorage extends MemoryStorage {
 
   /** The work of `open`, done once. */
   protected async openRecords(_node: string): Promise<void> {
+    this.#context.progress.begin()
     await this.#records.open()
     try {
       await openFormat(this.#records, this.#log)
@@ -143,6 +146,7 @@ export class DurableStorage extends MemoryStorage {
           await this.#rejected.add(record, error)
         }
       }
+      this.#context.progress.at(() => ({ [table]: count }))
     }
     return count
   }

@@ -10,6 +10,7 @@ import type { StoredClient, StoredWill, WaitingWill, WillStore } from './storage
 interface WillRecord {
   readonly client: StoredClient
   readonly dueAtMs: number | undefined
+  readonly isKept?: boolean | undefined
   readonly will: Omit<Will, 'payload' | 'properties'> & { payload: string; properties: string | undefined }
 }
 
@@ -18,6 +19,8 @@ export class DurableWills implements WillStore {
   readonly #records: RecordStore
   readonly #changes: GroupCommit
   readonly #context: LoadContext
+  /** Clients whose will may be in the store. Who comes and goes while it cannot be written leaves nothing to write. */
+  readonly #kept = new Set<string>()
 
   constructor(records: RecordStore, changes: GroupCommit, context: LoadContext) {
     this.#records = records
@@ -38,6 +41,7 @@ export class DurableWills implements WillStore {
           continue
         }
         kept.wills++
+        this.#kept.add(record.id)
         yield entry
       }
     }
@@ -45,10 +49,13 @@ export class DurableWills implements WillStore {
   }
 
   save(client: StoredClient, waiting: WaitingWill): void {
-    this.#changes.put('wills', '', client.key, { encode: () => encodeWill(client, waiting) })
+    const isNew = !this.#kept.has(client.key)
+    this.#kept.add(client.key)
+    this.#changes.put('wills', '', client.key, { encode: () => encodeWill(client, waiting) }, isNew)
   }
 
   remove(key: string): void {
+    this.#kept.delete(key)
     this.#changes.delete('wills', '', key)
   }
 }
@@ -63,18 +70,19 @@ export function decodeNodeWill(bytes: Buffer): StoredWill {
   return { ...will, payload: Buffer.from(will.payload, 'base64') }
 }
 
-function encodeWill(client: StoredClient, { will, dueAtMs }: WaitingWill): Buffer {
+function encodeWill(client: StoredClient, { will, dueAtMs, isKept }: WaitingWill): Buffer {
   const properties = will.properties && encodeProperties(will.properties).toString()
   const record: WillRecord = {
     client,
     dueAtMs,
+    isKept,
     will: { ...will, payload: base64(will.payload), properties },
   }
   return encodeJson(record)
 }
 
 function decodeWill(bytes: Buffer): readonly [StoredClient, WaitingWill] {
-  const { client, dueAtMs, will } = decodeJson(bytes) as WillRecord
+  const { client, dueAtMs, isKept, will } = decodeJson(bytes) as WillRecord
   if (typeof client?.key !== 'string' || typeof will?.topic !== 'string') {
     throw new SyntaxError('will without client or topic')
   }
@@ -82,7 +90,7 @@ function decodeWill(bytes: Buffer): readonly [StoredClient, WaitingWill] {
   const payload = Buffer.from(will.payload, 'base64')
   return [
     { ...client, username: client.username, gateway: client.gateway },
-    { will: { ...will, payload, properties }, dueAtMs },
+    { will: { ...will, payload, properties }, dueAtMs, isKept },
   ]
 }
 

@@ -10,8 +10,8 @@ export interface Encodable {
 }
 
 /** A batch ends with the turn of the event loop in which it reaches one of these; what is beyond goes with the next. */
-const MAX_BATCH_WRITES = 8192
-const MAX_BATCH_BYTES = 4 * 1024 * 1024
+const MAX_BATCH_WRITES = 1024 // a few ms of encoding; a sync for so many costs each one next to nothing
+const MAX_BATCH_BYTES = 1024 * 1024
 
 const FIRST_RETRY_MS = 100
 const MAX_RETRY_MS = 5000
@@ -34,6 +34,8 @@ interface Note extends RecordWrite {
 class Generation {
   notes = new Map<string, Note>()
   settled: { promise: Promise<void>; resolve: () => void; reject: (error: BrokerError) => void } | undefined
+  /** Why one of them will never be written. */
+  bug: BrokerError | undefined
 
   get isEmpty(): boolean {
     return this.notes.size === 0 && this.settled === undefined
@@ -203,7 +205,7 @@ export class GroupCommit {
     this.#writing = writing
     try {
       while (writing.notes.size > 0) {
-        const batch = this.#takeFrom(writing.notes)
+        const batch = this.#takeFrom(writing)
         if (batch.length > 0) await this.#records.commit(batch)
         for (const { key } of batch) writing.notes.delete(key)
       }
@@ -214,17 +216,21 @@ export class GroupCommit {
       this.#writing = undefined
     }
     this.#succeeded()
-    writing.settled?.resolve()
+    if (writing.bug === undefined) writing.settled?.resolve()
+    else writing.settled?.reject(writing.bug)
   }
 
   /** Encodes the first notes, as many as a batch may hold, and all that belong to the last one's turn. */
-  #takeFrom(notes: Map<string, Note>): Note[] {
+  #takeFrom(writing: Generation): Note[] {
+    const { notes } = writing
     const batch: Note[] = []
     let bytes = 0
     for (const note of notes.values()) {
       const isFull = batch.length >= MAX_BATCH_WRITES || bytes >= MAX_BATCH_BYTES
       if (isFull && batch.at(-1)?.turn !== note.turn) break
-      if (note.source !== undefined && !this.#encode(note)) {
+      const bug = note.source === undefined ? undefined : this.#encode(note)
+      if (bug !== undefined) {
+        writing.bug = bug
         notes.delete(note.key)
         continue
       }
@@ -234,15 +240,19 @@ export class GroupCommit {
     return batch
   }
 
-  /** One record with a bug must not keep all others from being written. */
-  #encode(note: Note): boolean {
+  /**
+   * One record with a bug must not keep all others from being written, but nobody may be told that it was.
+   * @returns the bug
+   */
+  #encode(note: Note): BrokerError | undefined {
+    const { table, owner } = note
     try {
       note.value = note.source?.encode()
       note.source = undefined
-      return true
+      return undefined
     } catch (error) {
-      this.#log.error({ table: note.table, owner: note.owner, error }, 'a record could not be encoded')
-      return false
+      this.#log.error({ table, owner, error }, 'a record could not be encoded')
+      return new BrokerError('INTERNAL', `a record of ${table} could not be encoded`, { cause: error })
     }
   }
 
@@ -266,6 +276,7 @@ export class GroupCommit {
       )
     }
     this.#collecting.notes = merged(writing.notes, this.#collecting.notes)
+    this.#collecting.bug ??= writing.bug // who is not told now must not be told then that all is safe
     const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (this.#failures - 1), MAX_RETRY_MS)
     if (!this.#isClosed) this.#retry = setTimeout(() => void this.#run(), delayMs)
     const what = isFull ? 'is full' : `cannot be written: ${messageOf(cause)}`

@@ -68,13 +68,16 @@ export class LevelRecords implements RecordStore {
 
   async *scan(table: RecordKind): AsyncGenerator<readonly StoredRecord[]> {
     const iterator = this.#opened.iterator({ ...keyRange(table), highWaterMarkBytes: CHUNK_BYTES })
+    // A thread of its own reads the next ones while these are looked at.
+    let next = iterator.nextv(CHUNK)
     try {
-      for (;;) {
-        const entries = await iterator.nextv(CHUNK)
-        if (entries.length === 0) return
+      for (let entries = await next; entries.length > 0; entries = await next) {
+        next = iterator.nextv(CHUNK)
+        next.catch(() => {}) // whoever takes no more need not know
         yield entries.map(([key, value]) => recordOf(key, value, table))
       }
     } finally {
+      await next.catch(() => {})
       await iterator.close()
     }
   }
@@ -114,7 +117,7 @@ export class LevelRecords implements RecordStore {
   async #opensWhole(): Promise<boolean> {
     try {
       this.#database = await this.#connect()
-      await this.#count()
+      await this.#readAll()
       return true
     } catch (error) {
       await this.close()
@@ -146,7 +149,18 @@ export class LevelRecords implements RecordStore {
     return true
   }
 
-  /** Reads everything, so that damage is found before anybody relies on it. @returns records by table */
+  /** So that damage is found before anybody relies on it. */
+  async #readAll(): Promise<void> {
+    // Without keys and values one call goes to the end, on a thread of LevelDB's.
+    const iterator = this.#opened.iterator({ keys: false, values: false })
+    try {
+      for (let found = await iterator.nextv(CHUNK); found.length > 0; ) found = await iterator.nextv(CHUNK)
+    } finally {
+      await iterator.close()
+    }
+  }
+
+  /** @returns records by table */
   async #count(): Promise<Map<string, number>> {
     const counts = new Map<string, number>()
     const keys = this.#opened.keys({ highWaterMarkBytes: CHUNK_BYTES })

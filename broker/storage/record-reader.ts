@@ -37,6 +37,12 @@ export class RecordReader {
     return this.bytes.toString('latin1', start, this.at)
   }
 
+  /** The bytes themselves, not a copy. */
+  slice(length: number): Buffer {
+    const start = this.#skip(length)
+    return this.bytes.subarray(start, this.at)
+  }
+
   #skip(length: number): number {
     const start = this.at
     if (start + length > this.bytes.length) throw new RangeError('record is cut short')

@@ -8,8 +8,9 @@ const LEASE_MS = 15_000
 const RENEW_MS = LEASE_MS / 3
 
 /**
- * Both scripts run on a hash of node, token and end in ms by the server's clock, which stays after its end: so a
- * broker that was away finds out whether somebody else has written meanwhile.
+ * The scripts run on a hash of node, token and end in ms by the server's clock, which stays after its end: so a
+ * broker that was away finds out whether somebody else has written meanwhile. In a cluster it holds the batch that was
+ * begun last too, see redis-journal.ts: so nobody can put one there whose lease it is not.
  */
 const NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)"
 const HELD = "local held = redis.call('HMGET', KEYS[1], 'node', 'token', 'end')"
@@ -20,6 +21,9 @@ ${TAKE} return {}`
 const RENEW = `${NOW} ${HELD}
 if held[2] and held[2] ~= ARGV[2] then return held[1] end
 ${TAKE} return false`
+const NOTE = `local held = redis.call('HMGET', KEYS[1], 'node', 'token')
+if held[2] and held[2] ~= ARGV[1] then return held[1] end
+redis.call('HSET', KEYS[1], 'journal', ARGV[2]) return false`
 
 /**
  * The right to be the only broker that writes sessions under a prefix. It ends by itself, so it is renewed; the
@@ -85,6 +89,25 @@ export class RedisLease {
       else this.#lost(holder)
     }
     this.#throwIfLost()
+  }
+
+  /** Notes what is about to be written. @throws BrokerError STORAGE_FAILED if somebody else has taken the lease */
+  async note(journal: Buffer): Promise<void> {
+    const holder = (await this.#connection.client.eval(NOTE, 1, this.#key, this.#token, journal)) as
+      | string
+      | null
+    if (holder !== null) this.#lost(holder)
+    this.#throwIfLost()
+  }
+
+  /** What was noted last, by whoever had the lease then; undefined if nothing of it can be unwritten. */
+  async noted(): Promise<Buffer | undefined> {
+    return (await this.#connection.client.hgetBuffer(this.#key, 'journal')) ?? undefined
+  }
+
+  /** All that was noted is written. */
+  async forget(): Promise<void> {
+    await this.#connection.client.hdel(this.#key, 'journal')
   }
 
   /** Others may have it at once. Never rejects. */

@@ -10,6 +10,7 @@ import type { RecordKind, RecordStore, RecordWrite, StoredRecord } from './recor
 import type { RedisOptions } from './redis-config.ts'
 import { placeOf, RedisConnection } from './redis-connection.ts'
 import { checkDurability } from './redis-durability.ts'
+import { decodeJournal, encodeJournal } from './redis-journal.ts'
 import { RedisLease } from './redis-lease.ts'
 
 /** Records, and keys, that are asked for at a time. */
@@ -41,6 +42,8 @@ export class RedisRecords implements RecordStore {
   /** The node that is to be the only one that writes. */
   #claimant: string | undefined
   #watcher: RetainedWatcher | undefined
+  /** The batch that was noted, and of which a part may be missing. */
+  #unfinished: Buffer | undefined
 
   constructor(options: RedisOptions, log: Logger) {
     this.place = placeOf(options)
@@ -74,6 +77,7 @@ export class RedisRecords implements RecordStore {
         const lease = new RedisLease(connection, this.#leaseKey, this.#claimant, this.place, this.#log)
         await lease.acquire()
         this.#lease = lease
+        await this.#finishLast(lease)
       }
       await checkDurability(connection, this.place, this.#log)
     } catch (error) {
@@ -89,13 +93,14 @@ export class RedisRecords implements RecordStore {
     return true
   }
 
-  /** One transaction; in a cluster, where there is none over several keys, in steps: see docs/decisions/0014. */
+  /** One transaction; in a cluster, where there is none over several keys, with a journal: see docs/decisions/0014. */
   async commit(writes: readonly RecordWrite[]): Promise<void> {
     const { connection } = this
     try {
       await this.#lease?.check()
-      if (connection.isCluster) await this.#commitInSteps(writes)
-      else await this.#commitAtOnce(writes)
+      if (!connection.isCluster) await this.#commitAtOnce(writes)
+      else if (this.#lease === undefined) await this.#apply(writes)
+      else await this.#commitWithJournal(writes, this.#lease)
     } catch (error) {
       throw error instanceof BrokerError ? error : this.#failure(connection, error)
     }
@@ -116,6 +121,8 @@ export class RedisRecords implements RecordStore {
   async close(): Promise<void> {
     const connection = this.#connection
     this.#connection = undefined
+    if (connection?.isCluster === true && this.#unfinished === undefined)
+      await this.#lease?.forget().catch(() => {}) // to write it again does no harm
     await this.#lease?.release()
     this.#lease = undefined
     connection?.close()
@@ -158,25 +165,43 @@ export class RedisRecords implements RecordStore {
   }
 
   /**
-   * What others refer to comes before those who refer to it, and nothing is taken away before everything that
-   * may be there in its place is: an end in the middle leaves too much, never too little.
+   * Its records are on several servers, which know no transaction together: first all of it goes to one place, from where
+   * it is written again if this broker ends, or Redis does, before everything is where it belongs.
    */
-  async #commitInSteps(writes: readonly RecordWrite[]): Promise<void> {
-    const { client } = this.connection
-    const messages = this.#hashOf('messages', '')
-    const hashes = this.#grouped(writes)
-    const shared = hashes.get(messages)
-    hashes.delete(messages)
-    const put = (hash: string, puts: (string | Buffer)[]) =>
-      puts.length > 0 ? client.hset(hash, ...puts) : undefined
-    const drop = (hash: string, deletes: string[]) =>
-      deletes.length > 0 ? client.hdel(hash, ...deletes) : undefined
+  async #commitWithJournal(writes: readonly RecordWrite[], lease: RedisLease): Promise<void> {
+    // The next batch need not hold all that the last one did.
+    if (this.#unfinished !== undefined) await this.#apply(decodeJournal(this.#unfinished))
+    this.#unfinished = undefined
+    const journal = encodeJournal(writes)
+    await lease.note(journal)
+    await lease.check() // that may have taken long
+    this.#unfinished = journal
+    await this.#apply(writes)
+    this.#unfinished = undefined
+  }
 
-    this.#lease?.confirm(await client.hget(this.#leaseKey, 'token'))
-    if (shared !== undefined) await put(messages, shared.puts)
-    await settled([...hashes].map(([hash, { puts }]) => put(hash, puts)))
-    await settled([...hashes].map(([hash, { deletes }]) => drop(hash, deletes)))
-    if (shared !== undefined) await drop(messages, shared.deletes)
+  /** Writes what the last broker may have written a part of. */
+  async #finishLast(lease: RedisLease): Promise<void> {
+    const journal = await lease.noted()
+    if (journal === undefined) return
+    const writes = decodeJournal(journal)
+    await this.#apply(writes)
+    await lease.forget()
+    this.#log.info(
+      { store: this.place, changes: writes.length },
+      'the last batch before a crash was written again',
+    )
+  }
+
+  /** Puts everything where it belongs, all servers at the same time. */
+  async #apply(writes: readonly RecordWrite[]): Promise<void> {
+    const { client } = this.connection
+    const running: Promise<unknown>[] = []
+    for (const [hash, { puts, deletes }] of this.#grouped(writes)) {
+      if (puts.length > 0) running.push(client.hset(hash, ...puts))
+      if (deletes.length > 0) running.push(client.hdel(hash, ...deletes))
+    }
+    await settled(running)
     const news = this.#watcher?.newsOf(writes)
     if (news !== undefined) await client.publish(...news)
   }
@@ -270,7 +295,7 @@ async function executed(batch: ChainableCommander): Promise<unknown[]> {
 }
 
 /** Waits for all of them before it rejects for one: what still runs would come behind the next batch. */
-async function settled(running: (Promise<unknown> | undefined)[]): Promise<void> {
+async function settled(running: Promise<unknown>[]): Promise<void> {
   for (const result of await Promise.allSettled(running)) {
     if (result.status === 'rejected') throw result.reason
   }

@@ -1,4 +1,5 @@
-import { appendFile } from 'node:fs/promises'
+import { appendFile, readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { messageOf } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
 import type { GroupCommit } from './group-commit.ts'
@@ -6,22 +7,34 @@ import type { RecordKind, StoredRecord } from './record-store.ts'
 
 /** How much of them waits in memory to be written to the file. */
 const MAX_WAITING = 1000
+/** Of all these files together: a disk must not fill up with what nobody looks at. */
+const MAX_FILES_BYTES = 256 * 1024 * 1024
 
 /**
  * Records that could not be understood. They are moved into a file of one JSON line each, with the value in base64, so
  * that the broker can start and nothing is thrown away.
  */
 export class RejectedRecords {
+  readonly #prefix: string
   readonly #path: string
+  readonly #maxBytes: number
   readonly #changes: GroupCommit
   readonly #log: Logger
   readonly #counts = new Map<RecordKind, number>()
   #isEmpty = true
+  /** Of all files; undefined = not looked at yet. */
+  #bytes: number | undefined
+  #isFull = false
   #waiting: { record: StoredRecord; why: string }[] = []
 
-  /** @param prefix - path of the file without its end, e.g. `<data_dir>/store` */
-  constructor(prefix: string, changes: GroupCommit, log: Logger) {
-    this.#path = `${prefix}.rejected-${fileStamp(new Date())}.jsonl`
+  /**
+   * @param prefix - path of the file without its end, e.g. `<data_dir>/store`
+   * @param maxBytes - of all files that begin so
+   */
+  constructor(prefix: string, changes: GroupCommit, log: Logger, maxBytes = MAX_FILES_BYTES) {
+    this.#prefix = `${prefix}.rejected-`
+    this.#path = `${this.#prefix}${fileStamp(new Date())}.jsonl`
+    this.#maxBytes = maxBytes
     this.#changes = changes
     this.#log = log
   }
@@ -53,9 +66,21 @@ export class RejectedRecords {
   async #write(): Promise<void> {
     const waiting = this.#waiting
     this.#waiting = []
-    if (waiting.length === 0) return
+    if (waiting.length === 0 || this.#isFull) return
+    this.#bytes ??= await bytesOfFiles(this.#prefix)
+    const lines: string[] = []
+    for (const one of waiting) {
+      const line = lineOf(one)
+      const bytes = Buffer.byteLength(line)
+      if (this.#bytes + bytes > this.#maxBytes) {
+        this.#isFull = true
+        break
+      }
+      this.#bytes += bytes
+      lines.push(line)
+    }
     try {
-      await appendFile(this.#path, waiting.map(lineOf).join(''), { mode: 0o600 })
+      if (lines.length > 0) await appendFile(this.#path, lines.join(''), { mode: 0o600 })
     } catch (error) {
       this.#log.error(
         { file: this.#path, error },
@@ -63,8 +88,28 @@ export class RejectedRecords {
       )
       return
     }
-    for (const { record } of waiting) this.#changes.delete(record.table, record.owner, record.id)
+    for (const { record } of waiting.slice(0, lines.length))
+      this.#changes.delete(record.table, record.owner, record.id)
+    if (this.#isFull) {
+      this.#log.error(
+        { files: `${this.#prefix}*`, bytes: this.#bytes },
+        'records that could not be read stay where they are: move these files away to make room for them',
+      )
+    }
   }
+}
+
+async function bytesOfFiles(prefix: string): Promise<number> {
+  const directory = dirname(prefix)
+  const names = await readdir(directory).catch((): string[] => [])
+  const files = names.filter((name) => name.startsWith(basename(prefix)))
+  const sizes = files.map((name) =>
+    stat(join(directory, name)).then(
+      ({ size }) => size,
+      () => 0,
+    ),
+  )
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
 }
 
 /** `YYYYMMDD-HHMMSS` in UTC, as it goes into names of files. */

@@ -74,6 +74,8 @@ export interface WaitingWill {
   readonly will: Will
   /** Unix time in ms at which it is published; undefined while its client is connected. */
   readonly dueAtMs: number | undefined
+  /** The client has said goodbye: it is for the session's next connection. */
+  readonly isKept?: boolean | undefined
 }
 
 /** A session as it comes back after a restart. */
@@ -146,7 +148,8 @@ export interface DurableStore {
   /**
    * Settles when everything noted up to now is safe (written and synced, or answered by the server), undefined
    * when it is already. Promises of later calls never settle before those of earlier ones. Rejects with
-   * STORAGE_FAILED when the batch could not be written: it stays noted and is tried again until it can be.
+   * STORAGE_FAILED when the batch could not be written: it stays noted and is tried again until it can be. Rejects
+   * with INTERNAL when a bug keeps one of its records from being written at all.
    */
   readonly unsafe: Promise<void> | undefined
   /** Why nothing can be made safe now: QuotaExceeded for a full disk, ServerUnavailable; undefined when it can. */

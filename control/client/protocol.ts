@@ -4,6 +4,7 @@
  * `{ code, message }`. Only for programs of the same version; others use the HTTP API.
  */
 import type { ErrorCode } from '../../model/errors.ts'
+import type { AccessQuestion, AccessReport, BackendReport } from '../../model/explanation.ts'
 
 /** Goes up with every change that the other side would not understand. */
 export const PROTOCOL = 1
@@ -28,6 +29,8 @@ export interface BrokerStatus {
   /** `connections.count`, `connections.max` and so on. */
   readonly stats: Readonly<Record<string, number>>
   readonly listeners: readonly ListenerStatus[]
+  /** Authenticators by chain, then sources, each in its order. */
+  readonly backends: readonly BackendReport[]
 }
 
 export interface UserEntry {
@@ -133,6 +136,7 @@ export interface Calls {
     params: OfChain & { users: readonly UserToImport[]; override: boolean }
     result: UserCounts
   }
+  'auth.test': { params: AccessQuestion; result: AccessReport }
   'bans.add': { params: BanToAdd; result: { outcome: BanOutcome } }
   'bans.delete': { params: { as: string; who: string }; result: { deleted: boolean } }
   'rules.about': { params: object; result: { maxRules: number } }

@@ -24,10 +24,11 @@ import { ConnectPacket, infoLine, parseConnect, type ServerInfo } from './info.t
 import type { InternalVerdict } from './internal-authn.ts'
 import { loginOf } from './login.ts'
 import { type MessageWriter, noRespondersMessage } from './message.ts'
+import type { PacketCounters } from './packet-counters.ts'
 import type { Permissions } from './permissions.ts'
 import { messageOfPublish } from './publish.ts'
 import {
-  AUTHORIZATION_TIMEOUT,
+  AUTHENTICATION_TIMEOUT,
   farewellText,
   INVALID_PUBLISH_SUBJECT,
   INVALID_QUEUE,
@@ -38,9 +39,10 @@ import {
   SLOW_CONSUMER,
   subscribeFailure,
   TOO_MANY_SUBSCRIPTIONS,
+  UNKNOWN_PROTOCOL,
 } from './replies.ts'
 import { type Subject, subjectMatches } from './subject.ts'
-import { type Feed, Subscriptions } from './subscriptions.ts'
+import { type Feed, type NatsSubscription, Subscriptions } from './subscriptions.ts'
 import type { TurnClock } from './turn-clock.ts'
 
 /** What a channel shares with the others of its gateway, and what is known of its peer. */
@@ -50,6 +52,7 @@ export interface ChannelParts {
   readonly listener: ListenerSettings
   readonly writer: MessageWriter
   readonly counters: DeliveryCounters
+  readonly received: PacketCounters
   readonly decoder: NatsDecoder
   readonly clock: TurnClock
   readonly info: ServerInfo
@@ -143,7 +146,7 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
   }
 
   #idled(): void {
-    if (this.#parts.info.auth_required) this.#replies.error(AUTHORIZATION_TIMEOUT)
+    if (this.#parts.info.auth_required) this.#replies.error(AUTHENTICATION_TIMEOUT)
     this.#connection.end('idle_timeout')
   }
 
@@ -155,6 +158,7 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
   }
 
   #dispatch(frame: NatsFrame): MaybePromise<void> {
+    this.#parts.received[frame.op].value++
     switch (frame.op) {
       case 'PUB':
       case 'HPUB':
@@ -203,6 +207,10 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
 
   #connect(packet: ConnectPacket): MaybePromise<void> {
     const isRegistered = this.#peer !== undefined && !this.#peer.isAnonymous
+    if (!packet.isKnownProtocol) {
+      this.#replies.error(UNKNOWN_PROTOCOL)
+      return this.#connection.end('protocol_error')
+    }
     if (packet.noResponders && !packet.headers) {
       this.#replies.error(NEEDS_HEADERS)
       return isRegistered ? undefined : this.#connection.end('protocol_error')
@@ -217,10 +225,16 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
     })
   }
 
-  #replaceOptions(packet: ConnectPacket): void {
+  #replaceOptions(packet: ConnectPacket): MaybePromise<void> {
+    const { echo, verbose } = this.#packet
+    const peer = this.#peer
     this.#packet = packet
-    if (this.#peer !== undefined) this.#peer.deliveries.headers = packet.headers
-    if (packet.verbose) this.#replies.ok()
+    if (peer === undefined) return
+    peer.deliveries.headers = packet.headers
+    const hasOtherWishes = echo !== packet.echo || verbose !== packet.verbose
+    return andThen(hasOtherWishes ? this.#subscribeAgain(peer, 2) : undefined, () => {
+      if (packet.verbose) this.#replies.ok()
+    })
   }
 
   #vouch(packet: ConnectPacket): MaybePromise<InternalVerdict> {
@@ -280,15 +294,15 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
       this.#loginEnds = new Deadline(leftMs, () => this.end('connection_expired'))
     }
     client.start()
-    return andThen(this.#subscribeAgain(peer), () => peer)
+    return andThen(this.#subscribeAgain(peer, 1), () => peer)
   }
 
-  #subscribeAgain({ client }: Peer): MaybePromise<void> {
+  #subscribeAgain({ client }: Peer, retainHandling: 0 | 1 | 2): MaybePromise<void> {
     const { feeds } = this.#subscriptions
     if (feeds.length === 0) return
-    return andThen(client.subscribe(feeds.map((feed) => this.#wishOf(feed))), (codes) => {
+    return andThen(client.subscribe(feeds.map((feed) => this.#wishOf(feed, retainHandling))), (codes) => {
       for (const [i, code] of codes.entries()) {
-        if (code >= 0x80) this.#refuse(feeds[i] as Feed, '', code)
+        if (code >= 0x80) this.#refuse(feeds[i]?.members ?? [], '', code)
       }
     })
   }
@@ -358,29 +372,37 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
     }
     if (permissions !== undefined && !permissions.maySubscribe(asRouted(subject.text)))
       return this.#replies.error(subscribeFailure(subject.text, group, ReasonCode.NotAuthorized))
-    const { feed } = this.#subscriptions.add(sid, subject, group)
-    if (feed.members.length > 1) return this.#ok()
-    return andThen(client.subscribe([this.#wishOf(feed)]), ([code = ReasonCode.UnspecifiedError]) => {
-      if (code >= 0x80) this.#refuse(feed, group, code)
-      else this.#ok()
-    })
+    const added = this.#subscriptions.add(sid, subject, group)
+    const { feed } = added
+    if (feed.members.length > 1) {
+      if (group !== '' || !this.#parts.options.deliversRetained) return this.#ok()
+      // Once more at the broker, for its own retained messages.
+      this.#subscriptions.replayFor(added, client.waitingCount > 0)
+    }
+    return andThen(
+      client.subscribe([this.#wishOf(feed, feed.members.length > 1 ? 0 : 1)]),
+      ([code = ReasonCode.UnspecifiedError]) => {
+        if (code >= 0x80) this.#refuse([added], group, code)
+        else this.#ok()
+      },
+    )
   }
 
-  #refuse(feed: Feed, group: string, code: ReasonCode): void {
-    for (const subscription of feed.members) {
+  #refuse(subscriptions: readonly NatsSubscription[], group: string, code: ReasonCode): void {
+    for (const subscription of subscriptions) {
       this.#subscriptions.remove(subscription)
       this.#replies.error(subscribeFailure(subscription.subject, group, code))
     }
   }
 
   /** A client that wants to be told gets QoS 1, as far as that goes without an acknowledgement in NATS. */
-  #wishOf({ filter, identifier }: Feed): Subscription {
+  #wishOf({ filter, identifier }: Feed, retainHandling: 0 | 1 | 2): Subscription {
     return {
       filter,
       qos: this.#packet.verbose ? 1 : 0,
       noLocal: !this.#packet.echo,
       retainAsPublished: false,
-      retainHandling: this.#parts.options.deliversRetained ? 1 : 2,
+      retainHandling: this.#parts.options.deliversRetained ? retainHandling : 2,
       identifier,
     }
   }

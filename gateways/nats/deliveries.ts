@@ -81,8 +81,9 @@ export class Deliveries {
       return false
     }
     const { unnumbered } = subscriptions
-    const isSent =
-      subscriptionIds === undefined
+    const isSent = delivery.retain
+      ? this.#writeRetained(delivery, topic, head)
+      : subscriptionIds === undefined
         ? unnumbered !== undefined && this.#writeToFeed(delivery, topic, head, unnumbered)
         : this.#writeToNumbered(delivery, topic, head, subscriptionIds)
     if (!isSent) counters.noSubscription.value++
@@ -94,8 +95,8 @@ export class Deliveries {
     const { subscriptions } = this.#parts
     const { unnumbered } = subscriptions
     let isSent = false
-    // Retained messages and those for a group are for the subscription they name and no other one.
-    let isForAll = !delivery.retain
+    // Those for a group are for the subscription they name and no other one.
+    let isForAll = unnumbered?.identifier === 0
     for (const id of ids) {
       const feed = subscriptions.feed(id)
       if (feed === undefined) continue
@@ -106,6 +107,20 @@ export class Deliveries {
       if (this.#writeToFeed(delivery, topic, head, unnumbered)) isSent = true
     }
     return isSent
+  }
+
+  /** For the subscription of the broker that it names, and of its sids for those that have not had it. */
+  #writeRetained(delivery: Delivery, topic: string, head: Uint8Array): boolean {
+    const { subscriptions } = this.#parts
+    const [identifier = 0] = delivery.subscriptionIds ?? []
+    const feed = identifier === 0 ? subscriptions.unnumbered : subscriptions.feed(identifier)
+    if (feed === undefined || feed.identifier !== identifier) return false
+    if (feed.minSlashes > 0 && slashesIn(topic) < feed.minSlashes) return true
+    const position = ++feed.replayed
+    for (const member of feed.members) {
+      if (position > member.skipsRetained) this.#write(delivery, head, member)
+    }
+    return true
   }
 
   #writeToFeed(delivery: Delivery, topic: string, head: Uint8Array, feed: Feed): boolean {

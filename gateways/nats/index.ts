@@ -12,6 +12,7 @@ import { type DeliveryCounters, deliveryCounters } from './deliveries.ts'
 import { NatsDecoder, type NatsFrame } from './frame.ts'
 import { infoLine, PROTOCOL_LEVEL, type ServerInfo } from './info.ts'
 import { MessageWriter } from './message.ts'
+import { type PacketCounters, packetCounters } from './packet-counters.ts'
 import { SubjectCache } from './subject-cache.ts'
 import { TlsUpgrade } from './tls-upgrade.ts'
 import { TurnClock } from './turn-clock.ts'
@@ -32,6 +33,7 @@ class NatsGateway implements Gateway<NatsConfig> {
   readonly #writer = new MessageWriter()
   readonly #subjects = new SubjectCache()
   readonly #counters: DeliveryCounters
+  readonly #received: PacketCounters
   readonly #clock: TurnClock
   readonly #channels = new Set<NatsChannel>()
   #options: NatsOptions
@@ -41,6 +43,7 @@ class NatsGateway implements Gateway<NatsConfig> {
   constructor(config: NatsConfig, context: GatewayContext) {
     this.#context = context
     this.#counters = deliveryCounters(context.counters)
+    this.#received = packetCounters(context.counters)
     this.#clock = new TurnClock(() => context.now())
     this.#options = natsOptions(config)
   }
@@ -78,6 +81,7 @@ class NatsGateway implements Gateway<NatsConfig> {
       listener,
       writer: this.#writer,
       counters: this.#counters,
+      received: this.#received,
       decoder,
       clock: this.#clock,
       info,

@@ -42,6 +42,8 @@ export class ConnectPacket {
   readonly echo: boolean
   readonly headers: boolean
   readonly noResponders: boolean
+  /** The level of the client protocol that it names is 0 or 1. */
+  readonly isKnownProtocol: boolean
   readonly #fields: ReadonlyMap<string, unknown>
 
   constructor(fields: ReadonlyMap<string, unknown> = new Map()) {
@@ -51,6 +53,9 @@ export class ConnectPacket {
     this.echo = fields.get('echo') !== false
     this.headers = fields.get('headers') === true
     this.noResponders = fields.get('no_responders') === true
+    this.isKnownProtocol = [undefined, null, 0, 1].includes(
+      fields.get('protocol') as number | null | undefined,
+    )
   }
 
   /** A field that is a text and not empty. */
@@ -79,5 +84,21 @@ export function parseConnect(text: string): ConnectPacket {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new BrokerError('FRAME_MALFORMED', PARSER_ERROR)
   }
-  return new ConnectPacket(new Map(Object.entries(value)))
+  const fields = new Map<string, unknown>(Object.entries(value))
+  for (const [name, type] of TYPES) {
+    const field = fields.get(name) ?? undefined
+    if (field !== undefined && typeof field !== type) throw new BrokerError('FRAME_MALFORMED', PARSER_ERROR)
+  }
+  return new ConnectPacket(fields)
 }
+
+/** What the protocol says of its fields. One of another type is not to be taken for its absence. */
+const TYPES: ReadonlyMap<string, string> = new Map([
+  ...['verbose', 'pedantic', 'echo', 'headers', 'no_responders', 'tls_required'].map(
+    (name) => [name, 'boolean'] as const,
+  ),
+  ...['user', 'pass', 'auth_token', 'nkey', 'sig', 'jwt', 'name', 'lang', 'version'].map(
+    (name) => [name, 'string'] as const,
+  ),
+  ['protocol', 'number'],
+])

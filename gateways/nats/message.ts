@@ -1,6 +1,7 @@
 /** MSG and HMSG, written straight into an outbox. */
 import { copyBytes } from '../../model/copy-bytes.ts'
 import type { Message } from '../../model/message.ts'
+import { RunCopier } from '../../model/run-copier.ts'
 import { blockOf } from './headers.ts'
 import { replySubject } from './request-reply.ts'
 import { subjectOf } from './subject.ts'
@@ -48,6 +49,7 @@ export class MessageWriter {
   /** `HMSG <subject> ` by topic, undefined where a topic is no subject. MSG is the same from the second byte on. */
   readonly #heads = new Map<string, Uint8Array | undefined>()
   #misses = 0
+  readonly #payloads = new RunCopier()
   #lastTopic = ''
   #lastHead: Uint8Array | undefined
   // The last message.
@@ -127,7 +129,7 @@ export class MessageWriter {
       sink.append(LINE_END)
       return
     }
-    copy(buffer, at, message.bytes, start, end)
+    this.#payloads.copy(buffer, at, message.bytes, start, end)
     buffer[at + payloadBytes] = CR
     buffer[at + payloadBytes + 1] = LF
   }

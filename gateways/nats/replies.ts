@@ -12,13 +12,16 @@ const PONG = Buffer.from('PONG\r\n')
 export class Replies {
   readonly #connection: Connection
   readonly #errors: Counter
+  readonly #oks: Counter
 
   constructor(connection: Connection, counters: Counters) {
     this.#connection = connection
     this.#errors = counters.counter('packets.err.sent')
+    this.#oks = counters.counter('packets.ok.sent')
   }
 
   ok(): void {
+    this.#oks.value++
     this.#write(OK)
   }
 
@@ -96,7 +99,8 @@ export const INVALID_SUBJECT = 'Invalid Subject'
 export const INVALID_PUBLISH_SUBJECT = 'Invalid Publish Subject'
 export const TOO_MANY_SUBSCRIPTIONS = 'maximum subscriptions exceeded'
 export const NEEDS_HEADERS = 'no responders requires headers support'
+export const UNKNOWN_PROTOCOL = 'invalid client protocol'
 export const SLOW_CONSUMER = 'Slow Consumer'
-export const AUTHORIZATION_TIMEOUT = 'Authorization Timeout'
+export const AUTHENTICATION_TIMEOUT = 'Authentication Timeout'
 export const TLS_REQUIRED = 'Secure Connection - TLS Required'
 export const INVALID_QUEUE = 'Invalid Queue Name'

@@ -13,6 +13,8 @@ export interface NatsSubscription {
   /** Messages after which it ends by itself, counted from SUB on; 0 = it does not. */
   max: number
   delivered: number
+  /** Retained messages of its feed, in the order of one replay, that are not for it: it has had them, or all of them. */
+  skipsRetained: number
 }
 
 export interface Feed {
@@ -21,8 +23,13 @@ export interface Feed {
   /**
    * Subscription identifier at the broker: deliveries say with it which feeds they are for. One feed goes without,
    * as deliveries without identifiers are shared by all clients that get a message, and most have a single feed.
+   * Another one for each replay of retained messages.
    */
-  readonly identifier: number
+  identifier: number
+  /** The one before: messages that have been under way meanwhile. */
+  formerIdentifier: number
+  /** Retained messages that have come with this identifier. */
+  replayed: number
   /** Each message is for one of its sids instead of all. */
   readonly isGroup: boolean
   /**
@@ -53,7 +60,7 @@ export class Subscriptions {
     return this.#byIdentifier.get(identifier)
   }
 
-  /** The feed whose identifier is 0: deliveries without identifiers are for it. */
+  /** The feed whose identifier is 0, or was: deliveries without identifiers are for it. */
   get unnumbered(): Feed | undefined {
     return this.#unnumbered
   }
@@ -76,6 +83,7 @@ export class Subscriptions {
       feed,
       max: 0,
       delivered: 0,
+      skipsRetained: 0,
     }
     feed.members = [...feed.members, subscription]
     this.#bySid.set(sid, subscription)
@@ -90,8 +98,29 @@ export class Subscriptions {
     if (feed.members.length > 0) return false
     this.#byFilter.delete(feed.filter)
     this.#byIdentifier.delete(feed.identifier)
+    this.#byIdentifier.delete(feed.formerIdentifier)
     if (feed === this.#unnumbered) this.#unnumbered = undefined
     return true
+  }
+
+  /**
+   * The broker replays the retained messages of a feed for `newest`, under another identifier.
+   * @param isReplaying - the others may not have got all of theirs: a replay that another one follows ends early,
+   *   so they go on in this one where they were
+   */
+  replayFor(newest: NatsSubscription, isReplaying: boolean): void {
+    const { feed } = newest
+    for (const member of feed.members) {
+      if (member === newest) continue
+      member.skipsRetained = isReplaying
+        ? Math.max(member.skipsRetained, feed.replayed)
+        : Number.POSITIVE_INFINITY
+    }
+    feed.replayed = 0
+    this.#byIdentifier.delete(feed.formerIdentifier)
+    feed.formerIdentifier = feed.identifier
+    feed.identifier = ++this.#lastIdentifier
+    this.#byIdentifier.set(feed.identifier, feed)
   }
 
   #feedOf(topicFilter: string, group: string): Feed {
@@ -102,6 +131,8 @@ export class Subscriptions {
     const feed: Feed = {
       filter,
       identifier: isUnnumbered ? 0 : ++this.#lastIdentifier,
+      formerIdentifier: 0,
+      replayed: 0,
       isGroup: group !== '',
       minSlashes: topicFilter.endsWith('/#') ? slashesIn(topicFilter) : 0,
       members: [],

@@ -13,6 +13,7 @@ import { StreamTransport } from '../../listeners/stream-transport.ts'
 import type { TlsOptions } from '../../listeners/tls-options.ts'
 import { createTlsMemory, TlsStep } from '../../listeners/tls-step.ts'
 import type { CloseReason, Transport, TransportHandler } from '../../listeners/transport.ts'
+import { TurnBudget } from '../../listeners/turn-budget.ts'
 import { messageOf } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
 import { Deadline } from '../../model/timers.ts'
@@ -105,7 +106,14 @@ export class TlsUpgrade implements TransportHandler {
     const { log, tcp } = this.#options
     // Its bytes are counted where they go over the wire.
     const traffic = { bytesReceived: 0, bytesSent: 0 }
-    const context = { flushQueue: new FlushQueue(), log, limits: tcp, nolinger: false, traffic }
+    const context = {
+      flushQueue: new FlushQueue(),
+      turns: new TurnBudget(),
+      log,
+      limits: tcp,
+      nolinger: false,
+      traffic,
+    }
     const secured = new StreamTransport(socket, info, context)
     secured.pace = pace
     return secured

@@ -20,6 +20,8 @@ import type { Native, NativeContext, NativeSession } from './native.ts'
 
 /** Handshakes at a time. Beyond it the one that has lasted longest ends, so that slow ones cannot keep others out. */
 const MAX_HALF_OPEN = 1024
+/** An address with more of them then ends one of its own. Many devices may share one, so not before there is no room. */
+const FAIR_SHARE = 12
 
 export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
   readonly #native: Native
@@ -27,6 +29,8 @@ export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
   readonly #memory: DtlsMemory = createDtlsMemory()
   /** Oldest first. */
   readonly #halfOpen = new Map<string, Association>()
+  /** How many of them each address has. */
+  readonly #countOf = new Map<string, number>()
   /** The one OpenSSL is working for, so that its look-up finds the right one. */
   #current: Association | undefined
   #context: NativeContext
@@ -50,6 +54,11 @@ export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
   /** Handshakes that are under way. */
   get halfOpen(): number {
     return this.#halfOpen.size
+  }
+
+  /** How many of them each address has. */
+  get halfOpenOf(): ReadonlyMap<string, number> {
+    return this.#countOf
   }
 
   protected dispatch(key: string, datagram: Buffer, from: RemoteInfo): void {
@@ -94,13 +103,28 @@ export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
   }
 
   #begin(key: string, session: NativeSession, from: RemoteInfo, hello: Hello): void {
-    const oldest = this.#halfOpen.size < MAX_HALF_OPEN ? undefined : this.#halfOpen.values().next().value
-    oldest?.close(TOO_MANY, true)
+    if (this.#halfOpen.size >= MAX_HALF_OPEN) this.#oldestFor(from.address)?.close(TOO_MANY, true)
     const { handshakeTimeoutMs = 0 } = this.options.dtls ?? {}
     const owner = this.#ownerOf(key)
     const association = new Association(this.#native, session, from, hello, handshakeTimeoutMs, owner)
     this.#halfOpen.set(key, association)
+    this.#countOf.set(from.address, (this.#countOf.get(from.address) ?? 0) + 1)
     association.feed(null)
+  }
+
+  /** The one that gives way to another of `address`. */
+  #oldestFor(address: string): Association | undefined {
+    const isGreedy = (this.#countOf.get(address) ?? 0) >= FAIR_SHARE
+    for (const association of this.#halfOpen.values())
+      if (!isGreedy || association.from.address === address) return association
+    return undefined
+  }
+
+  #leaves(key: string, { from }: Association): void {
+    this.#halfOpen.delete(key)
+    const count = (this.#countOf.get(from.address) ?? 1) - 1
+    if (count > 0) this.#countOf.set(from.address, count)
+    else this.#countOf.delete(from.address)
   }
 
   #ownerOf(key: string): AssociationOwner {
@@ -122,7 +146,7 @@ export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
   }
 
   #opened(key: string, association: Association): void {
-    this.#halfOpen.delete(key)
+    this.#leaves(key, association)
     this.peers.get(key)?.replaced()
     const peer = new DtlsPeer(association, this.id, this.localAddress(), this.log)
     this.peers.set(key, peer)
@@ -131,7 +155,7 @@ export class DtlsListener extends BaseDatagramListener<DtlsPeer> {
 
   #ended(key: string, association: Association, reason: CloseReason): void {
     if (this.#halfOpen.get(key) === association) {
-      this.#halfOpen.delete(key)
+      this.#leaves(key, association)
       this.gate.counters.failedHandshakes++
       this.log.debug({ peer: association.from, reason }, 'closed before it was connected')
     }

@@ -110,6 +110,26 @@ export function authenticatorContract(
       expect(await login('nobody-knows')).toEqual(IGNORE)
     })
 
+    test('the clock does not tell strangers from users with a wrong password', async () => {
+      const known: number[] = []
+      const unknown: number[] = []
+      const timed = async (username: string) => {
+        const startMs = performance.now()
+        await login(username, 'wrong')
+        return performance.now() - startMs
+      }
+      // In turns, so that what else the machine does is in both.
+      for (let i = 0; i < 60; i++) {
+        known.push(await timed('ann'))
+        unknown.push(await timed('nobody-knows'))
+      }
+      const at = (part: number, times: number[]) =>
+        times.toSorted((a, b) => a - b)[Math.floor(part * times.length)] ?? 0
+      // The middle of one lies within the other, give or take what a busy machine does.
+      expect(at(0.5, unknown), 'milliseconds of strangers').toBeGreaterThan(at(0.05, known) * 0.8)
+      expect(at(0.5, unknown), 'milliseconds of strangers').toBeLessThan(at(0.95, known) * 1.25)
+    })
+
     test('a login with an authentication method is for others', async () => {
       expect(await ask({ authMethod: 'SCRAM-SHA-256' })).toEqual(IGNORE)
     })

@@ -4,6 +4,7 @@ import { AuthnChain } from '../../authn/chain.ts'
 import { AuthnChains } from '../../authn/chains.ts'
 import type { Exchange, Verdict } from '../../model/access.ts'
 import { BrokerError } from '../../model/errors.ts'
+import { Expression } from '../../model/expression.ts'
 import { silentLogger } from '../../model/log.ts'
 import {
   ALLOW,
@@ -252,4 +253,40 @@ test.each([
 ])('which chain: %s', (_, names, client, expected) => {
   const chains = new AuthnChains(names.map(named))
   expect(chains.chainFor(clientOf(client))?.name).toBe(expected)
+})
+
+test.each([
+  [
+    'throws',
+    () => {
+      throw new BrokerError('BACKEND_FAILED', 'down')
+    },
+  ],
+  ['rejects', () => Promise.reject(new BrokerError('BACKEND_FAILED', 'down'))],
+  ['does not answer', () => new Promise<Verdict>(() => {})],
+] as const)(
+  'where its failure is to be a no, nobody behind an authenticator that %s is asked',
+  async (_, answer) => {
+    const { log, lines } = recordingLog()
+    const failing = { authenticator: saying('a', answer), timeoutMs: 5, deniesOnFailure: true }
+    const chain = new AuthnChain('c', [failing, { authenticator: saying('b', ALLOW), timeoutMs: 1000 }], log)
+
+    expect(await chain.authenticate(loginOf())).toEqual({ kind: 'deny', reason: 0x88 })
+    expect(lines.map(({ text }) => text)).toEqual([expect.stringContaining('clients are refused')])
+  },
+)
+
+test('a precondition that fails is a failure, too', () => {
+  const part = (deniesOnFailure: boolean) => ({
+    authenticator: saying('a', ALLOW),
+    timeoutMs: 1000,
+    deniesOnFailure,
+    precondition: new Expression("json_value(password, 'x')"),
+  })
+  const login = loginOf()
+  expect(new AuthnChain('c', [part(false)], silentLogger).authenticate(login)).toEqual(IGNORE)
+  expect(new AuthnChain('c', [part(true)], silentLogger).authenticate(login)).toEqual({
+    kind: 'deny',
+    reason: 0x88,
+  })
 })

@@ -61,6 +61,7 @@ export function builtIn(fields: Partial<BuiltInDatabaseConfig> = {}): BuiltInDat
     backend: 'built_in_database',
     enable: true,
     timeout: 5000,
+    on_failure: 'ignore',
     precondition: '',
     user_id_type: 'username',
     password_hash_algorithm: { name: 'sha256', salt_position: 'suffix' },

@@ -205,12 +205,20 @@ describe('what the service answers', () => {
     },
   )
 
-  test('what EMQX would change of a client is told of, and left', async () => {
-    const { verdict, lines } = await ask(json({ result: 'allow', clientid_override: 'x', zone_override: '' }))
-    expect(await verdict).toEqual(ALLOW)
-    expect(lines.filter(({ level }) => level === 'warn').map(({ text }) => text)).toEqual([
-      'clientid_override is not followed here',
-    ])
+  test('the service may give a client another id and zone', async () => {
+    const said = { result: 'allow', clientid_override: 'x', zone_override: 'z' }
+    const given = yes({ clientId: 'x', zone: 'z' })
+    expect(await (await ask(json(said))).verdict).toEqual(given)
+    expect(await (await ask(form(said))).verdict).toEqual(given)
+    const nothing = { result: 'allow', clientid_override: '', zone_override: null }
+    expect(await (await ask(json(nothing))).verdict).toEqual(ALLOW)
+  })
+
+  test('a client id that no client can have is a no', async () => {
+    for (const clientid_override of [7, 'a\0b', '\ud800', 'x'.repeat(65_536)]) {
+      const { verdict } = await ask(json({ result: 'allow', clientid_override }))
+      expect(await verdict).toEqual(WRONG_PASSWORD)
+    }
   })
 
   test('a redirect is not followed', async () => {

@@ -5,7 +5,7 @@ import { Authn } from '../../authn/index.ts'
 import { HookBus } from '../../hooks/bus.ts'
 import { silentLogger } from '../../model/log.ts'
 import { issueCert } from '../support/certs.ts'
-import { ALLOW, IGNORE, loginOf, temporaryDir } from './fixtures.ts'
+import { ALLOW, IGNORE, loginOf, NOT_AUTHORIZED, temporaryDir } from './fixtures.ts'
 import { authenticatorOf, keyServer, sign, withDefaults } from './jwt-tokens.ts'
 
 const pair = (curve = 'prime256v1') => generateKeyPairSync('ec', { namedCurve: curve })
@@ -177,4 +177,24 @@ test('a URL that is away at the start keeps nobody from starting', async () => {
   await expect(async () => logIn(await by(current))).rejects.toMatchObject({ code: 'BACKEND_FAILED' })
   expect(authenticator.status?.state).not.toBe('connected')
   expect(withDefaults({}).max_fail_count).toBe(5)
+})
+
+test('keys that a URL has given to one who asks are not for those who ask in another way', async () => {
+  const server = await keyServer([jwk(current.publicKey)])
+  const asking = (authorization: string) =>
+    withDefaults({ use_jwks: true, endpoint: server.url, headers: { authorization } })
+  const surroundings = { log: silentLogger, dataDir: '.', configDir: '.' }
+  const authn = await Authn.create({ global: [asking('tenant a')] }, surroundings)
+  onTestFinished(() => authn.close())
+  const bus = new HookBus()
+  authn.attach(bus)
+  const password = Buffer.from(await by(current))
+  const logIn = async () => bus.fold('client.authenticate', IGNORE, loginOf({ password }))
+  expect(await logIn()).toEqual(ALLOW)
+
+  server.state.status = 403
+  await authn.update({ global: [asking('tenant b')] })
+  await expect.poll(() => server.state.requests).toBe(2)
+
+  expect(await logIn()).toEqual(NOT_AUTHORIZED)
 })

@@ -113,6 +113,11 @@ describe.skipIf(slapd.skip)(`directories${skipNote(slapd)}`, () => {
     ['off', {}, NOT_AUTHORIZED],
     ['off', { method: { type: 'bind' } }, NOT_AUTHORIZED],
     ['root', { method: { type: 'hash', is_superuser_attribute: 'description' } }, ALLOW],
+    [
+      'ann',
+      { method: { type: 'hash', clientid_override_attribute: 'uid' } },
+      { kind: 'allow', principal: { isSuperuser: false, clientId: 'ann' } },
+    ],
     ...['md5', 'sha', 'sha256', 'sha384', 'sha512', 'base64', 'two'].map(
       (name): [string, object, Verdict] => [`with-${name}`, {}, ALLOW],
     ),
@@ -256,10 +261,20 @@ test('EMQX’s names and defaults', () => {
   const config = { ...base, base_dn: 'uid=${username}', server: 'ldap.example.org' }
   expect(readConfig(config)).toMatchObject({
     filter: '(objectClass=mqttUser)',
-    method: { type: 'hash', password_attribute: 'userPassword', is_superuser_attribute: 'isSuperuser' },
+    method: {
+      type: 'hash',
+      password_attribute: 'userPassword',
+      is_superuser_attribute: 'isSuperuser',
+      clientid_override_attribute: 'clientIdOverride',
+    },
   })
   expect(readConfig({ ...config, method: { type: 'bind' } })).toMatchObject({
-    method: { type: 'bind', bind_password: '${password}', is_superuser_attribute: 'isSuperuser' },
+    method: {
+      type: 'bind',
+      bind_password: '${password}',
+      is_superuser_attribute: 'isSuperuser',
+      clientid_override_attribute: 'clientIdOverride',
+    },
   })
 })
 

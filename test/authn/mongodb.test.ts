@@ -66,6 +66,12 @@ describe('what is in a document (of a double of MongoDB)', () => {
       { is_superuser_field: 'boss' },
       superuser(),
     ],
+    [
+      'another client id',
+      { password_hash: HASH, salt: SALT, clientid_override: 'c2' },
+      {},
+      { kind: 'allow', principal: { isSuperuser: false, clientId: 'c2' } },
+    ],
     ['a superuser as text', { password_hash: HASH, salt: SALT, is_superuser: '1' }, {}, superuser()],
     ['no salt', { password_hash: sha256(PASSWORD) }, {}, ALLOW],
     ['a malformed hash', { password_hash: 'nonsense', salt: SALT }, {}, WRONG_PASSWORD],
@@ -112,6 +118,7 @@ test('EMQX’s names and defaults', () => {
     password_hash_field: 'password_hash',
     salt_field: 'salt',
     is_superuser_field: 'is_superuser',
+    clientid_override_field: 'clientid_override',
     password_hash_algorithm: { name: 'sha256', salt_position: 'prefix' },
   })
 })

@@ -37,6 +37,17 @@ test('salts and hashes may be bytes, as drivers give binary columns', async () =
   expect(await judge(user({ hash, salt: Buffer.from('other') }))).toEqual(WRONG_PASSWORD)
 })
 
+test('a user may come with a client id, as text or bytes, and one that cannot be is a no', async () => {
+  const { judge, lines } = await start({ name: 'plain', salt_position: 'disable' })
+  const withId = (clientIdOverride: unknown) => judge(user({ hash: 'secret', clientIdOverride }))
+  const given = { kind: 'allow', principal: { isSuperuser: false, clientId: 'c2' } }
+  expect(await withId('c2')).toEqual(given)
+  expect(await withId(Buffer.from('c2'))).toEqual(given)
+  for (const nothing of [undefined, null, '']) expect(await withId(nothing)).toEqual(ALLOW)
+  expect(await withId(7)).toEqual(NOT_AUTHORIZED)
+  expect(lines).toHaveLength(1)
+})
+
 test.each<[string, Partial<FoundUser>, object]>([
   ['no hash', {}, NOT_AUTHORIZED],
   ['a number', { hash: 7 }, NOT_AUTHORIZED],

@@ -225,3 +225,22 @@ test('work that fails passes its place on', async () => {
   await expect(gate.run(() => Promise.reject(new Error('x')))).rejects.toThrow('x')
   expect(await gate.run(async () => 1)).toBe(1)
 })
+
+test('a stranger costs what users of an existing table cost, whatever new hashes would', async () => {
+  const hasher = await make({ name: 'bcrypt', saltRounds: 5 })
+  const costly = await (await make({ name: 'bcrypt', saltRounds: 9 })).hash('secret')
+  const password = Buffer.from('wrong')
+  const timed = async () => {
+    const times: number[] = []
+    for (let i = 0; i < 3; i++) {
+      const startMs = performance.now()
+      expect(await hasher.verifyNobody(password)).toBe(false)
+      times.push(performance.now() - startMs)
+    }
+    return Math.min(...times)
+  }
+  const before = await timed()
+  expect(await hasher.verify(password, costly)).toBe(false)
+
+  expect(await timed()).toBeGreaterThan(4 * before) // sixteen times the work
+})

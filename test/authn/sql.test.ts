@@ -92,6 +92,12 @@ describe.each(dialects)('$backend', ({ backend, service, start, access, inDataba
       row('password_hash, salt, 1 AS is_superuser'),
       { kind: 'allow', principal: { isSuperuser: true } },
     ],
+    [
+      'another client id',
+      row(`password_hash, salt, 'c2' AS clientid_override`),
+      { kind: 'allow', principal: { isSuperuser: false, clientId: 'c2' } },
+    ],
+    ['no other client id', row('password_hash, salt, NULL AS clientid_override'), ALLOW],
     ['a superuser that is none', row(`password_hash, salt, 'no' AS is_superuser`), ALLOW],
     ['a superuser that is nothing', row('password_hash, salt, NULL AS is_superuser'), ALLOW],
     ['no column of a superuser', row('password_hash, salt'), ALLOW],

@@ -176,5 +176,11 @@ test.each<[unknown, RegExp]>([
 })
 
 test('EMQX’s names and defaults', () => {
-  expect(readConfig(CONFIG)).toEqual({ ...CONFIG, enable: true, precondition: '', max_rules: 100 })
+  expect(readConfig(CONFIG)).toEqual({
+    ...CONFIG,
+    enable: true,
+    on_failure: 'ignore',
+    precondition: '',
+    max_rules: 100,
+  })
 })

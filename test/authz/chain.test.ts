@@ -6,7 +6,7 @@ import { parseAcl } from '../../authz/json-rule.ts'
 import type { Source, SourceAnswer } from '../../authz/source.ts'
 import { HookBus } from '../../hooks/bus.ts'
 import type { Authorization } from '../../hooks/hookpoints.ts'
-import type { Action } from '../../model/access.ts'
+import type { Action, Rule } from '../../model/access.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import { BrokerError } from '../../model/errors.ts'
 import { silentLogger } from '../../model/log.ts'
@@ -205,4 +205,72 @@ test('questions asked at the same time do not get in each other’s way', async 
   const client = clientOf()
   const results = await Promise.all(Array.from({ length: 200 }, (_, n) => ask(client, PUBLISH, String(n))))
   expect(results.map(({ result }) => result)).toEqual(results.map((_, n) => (n % 2 === 0 ? 'allow' : 'deny')))
+})
+
+test.each(['clear', 'forget'] as const)(
+  'an answer that was asked for before the cache had to %s is not remembered after it',
+  async (way) => {
+    const answers: ((answer: SourceAnswer) => void)[] = []
+    const slow = source('s', () => new Promise<SourceAnswer>((resolve) => answers.push(resolve)))
+    const cache = new AuthzCache({ maxTopics: 32, ttlMs: 60_000, excludes: [] }, () => 0)
+    const options: ChainOptions = { noMatch: 'deny', ignoreBackendFailures: false }
+    const chain = new AuthzChain([slow], options, cache, () => 0, silentLogger)
+    const client = clientOf()
+    const asked = chain.authorize(DEFAULT, client, PUBLISH, 't')
+    cache[way](client)
+    answers[0]?.('allow')
+
+    expect(await asked).toEqual({ stop: { result: 'allow', from: 's' } })
+    expect(cache.list(client)).toEqual([])
+
+    const again = chain.authorize(DEFAULT, client, PUBLISH, 't')
+    answers[1]?.('deny')
+    await again
+    expect(cache.list(client)).toMatchObject([{ topic: 't', result: 'deny' }])
+  },
+)
+
+test.each([false, true])(
+  'where its failure is to be a no, the sources behind one that fails are not asked (rejecting: %s)',
+  async (isAsync) => {
+    const yes = source('s', 'allow')
+    const { ask } = start([failing('db', isAsync), yes], {
+      noMatch: 'allow',
+      ignoreBackendFailures: true,
+      denyOnFailure: new Set(['db']),
+      isCached: true,
+    })
+    const client = clientOf()
+    for (let n = 0; n < 2; n++) {
+      expect(await ask(client)).toEqual({ result: 'deny', from: 'source_failed' })
+    }
+    expect(yes.authorize).not.toHaveBeenCalled()
+  },
+)
+
+test('rules of a login that change with the time are asked each time, whatever the sources have said', () => {
+  let isOver = false
+  const { ask } = start([source('s', 'allow')], { isCached: true })
+  const over: Rule = {
+    permission: 'deny',
+    who: { kind: 'clientid', is: { test: () => isOver } },
+    action: 'all',
+    topics: [{ kind: 'all' }],
+  }
+  const client = clientOf({
+    acl: [over, ...parseAcl([{ permission: 'allow', action: 'all', topic: 'own' }])],
+  })
+  expect(ask(client, PUBLISH, 'own')).toEqual({ result: 'allow', from: 'acl' })
+  expect(ask(client, PUBLISH, 't')).toEqual({ result: 'allow', from: 's' })
+  isOver = true
+  for (const topic of ['own', 't'])
+    expect(ask(client, PUBLISH, topic)).toEqual({ result: 'deny', from: 'acl' })
+})
+
+test('rules of a login with patterns are remembered', () => {
+  const { ask } = start([], { isCached: true })
+  const acl = parseAcl([{ permission: 'allow', action: 'all', topic: 't', clientid_re: '^c' }])
+  const client = clientOf({ acl })
+  expect(ask(client)).toEqual({ result: 'allow', from: 'acl' })
+  expect(ask(client)).toEqual({ result: 'allow', from: 'cache' })
 })

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: placeholders as operators write them
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Type from 'typebox'
@@ -39,7 +40,7 @@ test('config: the defaults', () => {
     ignore_backend_failures: false,
     include_mountpoint: false,
     cache: { enable: true, max_size: 32, ttl: 60_000, excludes: [] },
-    sources: [{ type: 'file', enable: true, precondition: '' }],
+    sources: [{ type: 'file', enable: true, on_failure: 'ignore', precondition: '' }],
   })
 })
 
@@ -228,4 +229,29 @@ test('rules may be about topics with the mountpoint before them', async () => {
   expect(decide('a/b', PUBLISH)).toMatchObject({ stop: { result: 'allow' } })
   expect(decide('$share/g/a/#', SUBSCRIBE)).toMatchObject({ stop: { result: 'allow' } })
   expect(decide('b', PUBLISH)).toMatchObject({ ok: { result: 'deny' } })
+})
+
+test.each([
+  ['ignore', { result: 'allow', from: 'file' }],
+  ['deny', { result: 'deny', from: 'source_failed' }],
+])('on_failure %s of a source that is down', async (onFailure, expected) => {
+  const { ask } = await start(
+    load(`
+authorization:
+  sources:
+    - { type: http, method: post, url: 'http://127.0.0.1:1/', on_failure: ${onFailure} }
+    - { type: file, rules: '{allow, all}.' }
+`),
+  )
+  expect(await ask('a')).toEqual(expected)
+})
+
+test('EMQX’s name of the directory of its files is that of the config file', async () => {
+  const dir = temporaryDir()
+  writeFileSync(join(dir, 'own.conf'), '{deny, all}.')
+  const { ask } = await start(
+    load("authorization: { sources: [{ type: file, path: '${EMQX_ETC_DIR}/own.conf' }] }"),
+    dir,
+  )
+  expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
 })

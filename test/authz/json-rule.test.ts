@@ -122,3 +122,12 @@ test.each([
 ])('acl %j is refused', (acl) => {
   expect(() => parseAcl(acl)).toThrow(expect.objectContaining({ code: 'BACKEND_FAILED' }))
 })
+
+test('a rule with both topic and topics is about all of them', () => {
+  const acl = [{ permission: 'deny', action: 'all', topic: 'a', topics: ['b', 'c'] }]
+  const rules = compileRules(parseAcl(acl))
+  const said = ['a', 'b', 'c', 'd'].map((topic) =>
+    firstMatch(rules, clientOf(), { kind: 'publish', qos: 0, retain: false }, topic),
+  )
+  expect(said).toEqual(['deny', 'deny', 'deny', undefined])
+})

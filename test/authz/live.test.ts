@@ -132,3 +132,33 @@ test('a service that has gone is said once, and is no yes', async () => {
   const said = log.lines.filter(({ msg }) => msg.startsWith('authorization source failed'))
   expect(said).toHaveLength(1)
 })
+
+test('reloads while clients publish refuse nobody and lose no connection', async () => {
+  const services = [await serviceThat(() => true), await serviceThat(() => true)]
+  const sectionOf = (n: number) => ({
+    no_match: 'deny',
+    deny_action: 'disconnect',
+    cache: { enable: false },
+    sources: [sourceAt(services[n % 2]?.url ?? '')],
+  })
+  const { connect, reload } = await start(sectionOf(0))
+  const clients = await Promise.all(Array.from({ length: 5 }, () => connect()))
+  let isOver = false
+  const publishing = clients.map(async (client) => {
+    const answers = new Set<number>()
+    for (let i = 0; !isOver; i++) answers.add(await reasonOf(client.publishAsync(`t/${i}`, 'x', { qos: 1 })))
+    return answers
+  })
+  for (let n = 1; n <= 8; n++) {
+    await reload(sectionOf(n))
+    // As many answers as clients: each has met the new source.
+    const before = services[n % 2]?.asked.length ?? 0
+    await expect
+      .poll(() => services[n % 2]?.asked.length, { interval: 5 })
+      .toBeGreaterThan(before + clients.length)
+  }
+  isOver = true
+
+  expect(await Promise.all(publishing)).toEqual(clients.map(() => new Set([0])))
+  expect(clients.map(({ connected }) => connected)).toEqual(clients.map(() => true))
+})

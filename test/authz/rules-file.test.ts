@@ -59,6 +59,8 @@ test.each([
   ['[{"username":"a"}]', /entry 1: rules must be a list/],
   ['[{"username":"a","rules":[{"permission":"yes"}]}]', /entry 1: rule 1: action/],
   ['[{"username":"a","clientid":"b","rules":[]}]', /entry 1.*both/],
+  ['[{"username":"","rules":[]}]', /entry 1.*must not be empty/],
+  ['[{"clientid":"","rules":[]}]', /entry 1.*must not be empty/],
   ['[{"username":7,"rules":[]}]', /entry 1.*text/],
   ['[{"user":"a","rules":[]}]', /entry 1: unexpected "user"/],
   ['[{"rules":[]},{"rules":[]}]', /entry 2.*already/],

@@ -184,6 +184,66 @@ describe('after a restart', () => {
   })
 })
 
+describe('a will of which a hook or a database has to be asked', () => {
+  const will: Will = {
+    topic: 'w',
+    payload: Buffer.from('gone'),
+    qos: 1,
+    retain: true,
+    delaySeconds: 0,
+    properties: undefined,
+  }
+  const wills = () => hub.kernel.storage.durable?.wills
+  const waiting = async () => {
+    const found: string[] = []
+    for await (const [client] of wills()?.load() ?? []) found.push(client.key)
+    return found
+  }
+  /** Whoever wants to publish waits for it. */
+  function holdAll(): () => void {
+    let goOn = () => {}
+    const asked = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    hub.hooks.put('client.authorize', 'slow', () => asked.then(() => undefined))
+    return goOn
+  }
+
+  test.each([0, 30])('is kept until it has been published (delay %i s)', async (delaySeconds) => {
+    const { client } = await connect(hub, 'lost', { ...KEPT, will: { ...will, delaySeconds } })
+    const goOn = holdAll()
+    client.close('tcp_closed')
+    hub.kick('lost')
+    await hub.kernel.storage.durable?.unsafe
+    expect(await waiting()).toEqual(['lost'])
+    goOn()
+    await vi.waitFor(() => expect(hub.kernel.storage.hasRetained('w')).toBe(true))
+    await hub.kernel.storage.durable?.unsafe
+    expect(await waiting()).toEqual([])
+  })
+
+  test('is published by the next start if the broker ended meanwhile', async () => {
+    const { client } = await connect(hub, 'lost', { will })
+    holdAll()
+    client.close('tcp_closed')
+    await restart()
+    await vi.waitFor(() => expect(hub.kernel.storage.hasRetained('w')).toBe(true))
+    await hub.kernel.storage.durable?.unsafe
+    expect(await waiting()).toEqual([])
+  })
+
+  test('does not take the next will of its client with it', async () => {
+    const { client } = await connect(hub, 'lost', { will })
+    const goOn = holdAll()
+    client.close('tcp_closed')
+    await connect(hub, 'lost', { will: { ...will, topic: 'next' } })
+    goOn()
+    await vi.waitFor(() => expect(hub.kernel.storage.hasRetained('w')).toBe(true))
+    await hub.kernel.storage.durable?.unsafe
+    expect(await waiting()).toEqual(['lost'])
+  })
+})
+
 describe('while it runs', () => {
   test('a message for a kept session is acknowledged when it is safe, one for others at once', async () => {
     const { client } = await connect(hub, 'keeper', KEPT)

@@ -1,9 +1,10 @@
 /**
- * The shipped config file against the schema it documents. In it `#option: value` is an option at
+ * The shipped config files against the schema they document. In hubbub.yaml `#option: value` is an option at
  * its default and `# text` an explanation; so a line loses its first `#` unless exactly one space
- * follows, and what is then left must load, name every option, and change nothing.
+ * follows, and what is then left must load and change nothing. The samples are that already. Together they
+ * name every option.
  */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
@@ -24,6 +25,11 @@ const UNCOMMENTED = TEXT.replaceAll(/^( *)#(?! \S| *$|$)/gm, '$1').replace(
   'secret',
 )
 
+const SAMPLES = ['authentication.yaml', 'authorization.yaml'].map((name) => {
+  const file = join(FILE, '..', 'samples', name)
+  return { name, file, text: readFileSync(file, 'utf8') }
+})
+
 const schema = configSchema()
 
 test('the shipped config loads as it is', () => {
@@ -42,24 +48,28 @@ test('it loads with every commented option switched on', () => {
   expect(config.gateway.stomp?.listeners.ssl?.default?.bind.port).toBe(61_614)
 })
 
-test('it names every option there is', () => {
+test.each(SAMPLES)('the sample $name loads, and what it says is the default', ({ file, text }) => {
+  expect(loadConfig({ schema, file, env: {} }).config).toBeDefined()
+  expect(changesIn(parse(text))).toEqual([])
+})
+
+test('all samples are loaded here', () => {
+  expect(readdirSync(join(FILE, '..', 'samples'))).toEqual(SAMPLES.map(({ name }) => name))
+})
+
+test('together they name every option there is', () => {
   const options = [...optionsOf(asNode(schema))].map(({ path }) => path).filter((path) => path.at(-1) !== '*')
   const known = new Set(options.map((path) => path.join('.')))
   expect(known.size).toBeGreaterThan(100)
+  const everything = [TEXT, ...SAMPLES.map(({ text }) => text)].join('\n')
   const isNamed = (path: string[]) =>
-    new RegExp(`^[ #-]*${path.at(-1)}:|[ (,]${path.at(-1)}[ ,(]`, 'm').test(TEXT)
+    new RegExp(`^[ #-]*${path.at(-1)}:|[ (,]${path.at(-1)}[ ,(]`, 'm').test(everything)
   expect(options.filter((path) => !isNamed(path)).map((path) => path.join('.'))).toEqual([])
 })
 
 test('what is commented out is the default', () => {
   const active = new Set(leavesOf(asNode(schema), parse(TEXT)).map(({ path }) => path))
-  const wrong = leavesOf(asNode(schema), parse(UNCOMMENTED))
-    .filter(({ path, field }) => !active.has(path) && field.default !== undefined)
-    .filter(({ field, value }) => !isDefault(field, value))
-    .map(
-      ({ path, field, value }) => `${path}: ${JSON.stringify(value)} is not ${JSON.stringify(field.default)}`,
-    )
-  expect(wrong).toEqual([])
+  expect(changesIn(parse(UNCOMMENTED), active)).toEqual([])
 })
 
 test('problems in options that many listeners have are told as well as any other', () => {
@@ -81,6 +91,16 @@ test('the shipped access rules are the ones that hold without a file', () => {
   const rules = readFileSync(join(FILE, '..', 'acl.conf'), 'utf8')
   expect(inspect(parseAclFile(rules), { depth: 9 })).toBe(inspect(parseAclFile(DEFAULT_RULES), { depth: 9 }))
 })
+
+/** What `tree` sets to anything but its default, apart from `meant`. */
+function changesIn(tree: unknown, meant: ReadonlySet<string> = new Set()): string[] {
+  return leavesOf(asNode(schema), tree)
+    .filter(({ path, field }) => !meant.has(path) && field.default !== undefined)
+    .filter(({ field, value }) => !isDefault(field, value))
+    .map(
+      ({ path, field, value }) => `${path}: ${JSON.stringify(value)} is not ${JSON.stringify(field.default)}`,
+    )
+}
 
 interface Leaf {
   path: string

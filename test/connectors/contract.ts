@@ -27,6 +27,8 @@ export interface Contract<C extends Connector> {
   readonly hasNoLogin?: boolean
 }
 
+const OPENINGS = 60
+
 const failure = { name: 'BrokerError', code: 'BACKEND_FAILED' }
 
 /** What holds for every connector. */
@@ -137,6 +139,27 @@ export function connectorContract<C extends Connector>(name: string, contract: C
     await connector.close()
     await expect(ask(connector)).rejects.toThrow('was closed')
     expect(connector.status.state).toBe('disconnected')
+  })
+
+  test(`${name}: opened and closed again and again it leaves no connection behind`, async () => {
+    const sockets = () =>
+      process.getActiveResourcesInfo().filter((kind) => /^(TCP|TLS|Pipe)/.test(kind)).length
+    await (await open()).close()
+    const before = sockets()
+    const rejections: unknown[] = []
+    const note = (reason: unknown) => void rejections.push(reason)
+    process.on('unhandledRejection', note)
+    onTestFinished(() => void process.off('unhandledRejection', note))
+    for (let i = 0; i < OPENINGS; i++) {
+      const connector = await contract.open(contract.backend().address, {}, contextOf())
+      // Idle, in the middle of connecting, in the middle of a call.
+      if (i % 3 === 0) await ask(connector)
+      const call = i % 3 === 1 ? ask(connector).catch(() => {}) : undefined
+      await connector.close()
+      await call
+    }
+    await expect.poll(sockets).toBeLessThanOrEqual(before)
+    expect(rejections).toEqual([])
   })
 
   test(`${name}: a queue that is full refuses, and the others are answered`, async () => {

@@ -7,7 +7,6 @@ import { explain } from '../../config/explain.ts'
 import { loadConfig } from '../../config/load.ts'
 import { configSchema } from '../../config/schema.ts'
 import { asNode } from '../../config/walk.ts'
-import { gateways } from '../../gateways/index.ts'
 import { writeConfig } from '../config/sample.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -19,7 +18,9 @@ const TEXTS = [
       .filter((name) => name.endsWith('.md'))
       .map((name) => join(folder, name)),
   ),
-  ...gateways.map(({ name }) => join('gateways', name, 'README.md')),
+  ...readdirSync(join(ROOT, 'gateways'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join('gateways', name, 'README.md')),
 ]
 const schema = configSchema()
 

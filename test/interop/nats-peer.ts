@@ -17,8 +17,13 @@ const LOOPBACK = { bind: '127.0.0.1:0' }
  * A broker with NATS listeners of every kind.
  * @param changes - to `gateway.nats`
  * @param dir - where they find their files
+ * @param more - changes to the rest of the config
  */
-export async function startNatsBroker(changes: object = {}, dir?: string): Promise<TestBroker> {
+export async function startNatsBroker(
+  changes: object = {},
+  dir?: string,
+  more: object = {},
+): Promise<TestBroker> {
   const secure = { ...LOOPBACK, ...tlsOptions() }
   const listeners = {
     tcp: { default: LOOPBACK },
@@ -26,7 +31,7 @@ export async function startNatsBroker(changes: object = {}, dir?: string): Promi
     ws: { default: LOOPBACK },
     wss: { default: secure },
   }
-  return startBroker({ gateway: { nats: { listeners, ...changes } } }, dir)
+  return startBroker({ ...more, gateway: { nats: { listeners, ...changes } } }, dir)
 }
 
 const LISTENERS: Record<Transport, string> = { tcp: 'tcp', tls: 'ssl', ws: 'ws', wss: 'wss' }

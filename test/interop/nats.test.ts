@@ -33,6 +33,7 @@ async function script(port: number): Promise<unknown[]> {
     ...(await groups(client, other)),
     ...(await ends(client)),
     ...(await mistakes(port)),
+    ...(await conversations(port)),
   ]
 }
 
@@ -116,7 +117,39 @@ async function mistakes(port: number): Promise<unknown[]> {
   return seen
 }
 
-function rawAnswer(port: number, line: string): Promise<string> {
+/** What raw clients are answered, whatever their CONNECT asks for. */
+async function conversations(port: number): Promise<unknown[]> {
+  const own = 'PUB own 1\r\n1\r\n'
+  const block = 'NATS/1.0 404 No Messages\r\nX-b: 1\r\na: 2\r\na: 3\r\n\r\n'
+  const all = [
+    'SUB own 1\r\nPUB own 2\r\nhi\r\n',
+    'connect {"verbose":true}\nsub\town  \t 1 \nPUB  own   1\r\n1\r\n',
+    'CONNECT {"protocol":2,"verbose":false}\r\n',
+    'CONNECT {"verbose":false,"no_responders":true}\r\n',
+    'CONNECT {"verbose":false,"lang":null,"tls_required":true}\r\n',
+    `CONNECT {"verbose":false,"name":"${'x'.repeat(5000)}"}\r\n`,
+    `CONNECT {"verbose":false,"protocol":1,"echo":false}\r\nSUB own 1\r\n${own}`,
+    `CONNECT {"verbose":false}\r\nSUB own 1\r\nCONNECT {"verbose":false,"protocol":1,"echo":false}\r\n${own}`,
+    `CONNECT {"verbose":false}\r\nSUB own 1\r\n${own}UNSUB 1 3\r\n${own.repeat(4)}`,
+    `CONNECT {"verbose":false}\r\nSUB own 1\r\n${own.repeat(2)}UNSUB 1 2\r\n${own}`,
+    `CONNECT {"verbose":false}\r\nSUB own 1\r\nUNSUB 1 1\r\nUNSUB 1 3\r\n${own.repeat(4)}SUB own 1\r\n${own}`,
+    `CONNECT {"verbose":true}\r\nSUB own q 1\r\nSUB own p 2\r\nSUB own 1\r\n${own}UNSUB 2 0\r\n${own}`,
+    `CONNECT {"verbose":false,"headers":true}\r\nSUB own 1\r\nHPUB own r.1 48 50\r\n${block}hi\r\n`,
+    `CONNECT {"verbose":true,"headers":true}\r\nHPUB own 20 10\r\n`,
+    `CONNECT {"verbose":true,"headers":true}\r\nHPUB own 12 1048577\r\n`,
+  ]
+  const seen: unknown[] = []
+  for (const text of all) {
+    const answer = await rawAnswer(port, 'PING\r\n', text)
+    // A parser error is told here, the reference server closes without a word.
+    seen.push([text, answer.replace("-ERR 'Parser Error'\r\n", '')])
+  }
+  return seen
+}
+
+const TALKATIVE = 'CONNECT {"verbose":true,"pedantic":true}\r\n'
+
+function rawAnswer(port: number, line: string, greeting = TALKATIVE): Promise<string> {
   return new Promise((resolve) => {
     const socket = dial(port, '127.0.0.1')
     let text = ''
@@ -126,7 +159,7 @@ function rawAnswer(port: number, line: string): Promise<string> {
       if (text.endsWith('PONG\r\n')) socket.destroy()
     })
     socket.on('close', () => resolve(text.replace(/INFO .*\r\n/, '')))
-    socket.write(`CONNECT {"verbose":true,"pedantic":true}\r\n${line}`)
+    socket.write(`${greeting}${line}`)
   })
 }
 

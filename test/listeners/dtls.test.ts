@@ -355,14 +355,14 @@ test('half a handshake each of many clients costs a bounded number of associatio
   }
   let answers: Buffer[] = []
   inside.send = (datagram) => answers.push(datagram) > 0
-  const begin = (port: number) => {
+  const begin = (port: number, address = '127.0.0.1') => {
     const client = native.createSession(context, '')
-    const from = { address: '127.0.0.1', port }
+    const from = { address, port }
     let out: Buffer[] = []
     native.feed(client, null, out, [])
     for (let step = 0; step < 2; step++) {
       answers = []
-      for (const datagram of out) inside.dispatch(`127.0.0.1|${port}`, datagram, from)
+      for (const datagram of out) inside.dispatch(`${address}|${port}`, datagram, from)
       out = []
       for (const answer of answers) native.feed(client, answer, out, [])
     }
@@ -371,6 +371,14 @@ test('half a handshake each of many clients costs a bounded number of associatio
   for (let port = 1; port <= 1500; port++) begin(port)
   expect((listener as DtlsListener).halfOpen).toBe(1024)
   expect(listener.counters).toMatchObject({ current: 1024, failedHandshakes: 476 })
+  // Whoever has more than its share gives way itself; somebody else takes the place of the oldest.
+  const { halfOpenOf } = listener as DtlsListener
+  for (let i = 0; i < 12; i++) begin(i + 1, '127.0.0.2')
+  for (let port = 1501; port <= 2600; port++) begin(port)
+  expect(halfOpenOf.get('127.0.0.2')).toBe(12)
+  begin(13, '127.0.0.2')
+  expect(halfOpenOf.get('127.0.0.2')).toBe(12)
+  expect((listener as DtlsListener).halfOpen).toBe(1024)
   listener.closeAll()
   expect(listener.counters.current).toBe(0)
 })

@@ -222,3 +222,45 @@ test('an error while sending ends this peer and no other', () => {
   expect(stub.failures).toEqual([new Error('boom')])
   expect(other.writes.map(String)).toEqual(['b'])
 })
+
+test('packets that are passed on and follow each other leave in order, with ids of their own', () => {
+  const { stub, outbox } = setup()
+  const read = Buffer.from('..aaIDbbID-ccID')
+  put(outbox, 'first ')
+  outbox.relay(read, 2, 6, 4, 0x3132)
+  outbox.relay(read, 6, 10, 8, 0x3334)
+  outbox.relay(read, 11, 15, 13, 0)
+  put(outbox, ' last')
+  vi.runAllTimers()
+
+  expect(stub.writes.map(String)).toEqual(['first aa12bb34ccID last'])
+  expect(read.toString()).toBe('..aaIDbbID-ccID')
+})
+
+test('what is passed on counts as unsent, and is forgotten with the transport', () => {
+  const { stub, outbox } = setup()
+  const read = Buffer.alloc(1000, 'x')
+  outbox.relay(read, 0, 999, 0, 0)
+  expect(outbox.unsentBytes).toBe(999)
+  expect(outbox.congested).toBe(false)
+  outbox.relay(read, 999, 1000, 0, 0)
+  expect(outbox.congested).toBe(true)
+  outbox.close()
+  vi.runAllTimers()
+
+  expect(outbox.unsentBytes).toBe(0)
+  expect(stub.writes).toEqual([])
+})
+
+test('what is passed on may be of any size, and large writes keep their place behind it', () => {
+  const { stub, outbox } = setup({ ...LIMITS, highWatermarkBytes: 1_000_000 })
+  const read = Buffer.alloc(70_000, 'r')
+  const large = Buffer.alloc(20_000, 'l')
+  outbox.relay(read, 0, 70_000, 0, 0)
+  outbox.append(large)
+  outbox.relay(read, 10, 20, 12, 0x4142)
+  vi.runAllTimers()
+
+  const sent = Buffer.concat(stub.writes)
+  expect(sent.equals(Buffer.concat([read, large, Buffer.from('rrABrrrrrr')]))).toBe(true)
+})

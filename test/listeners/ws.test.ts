@@ -6,6 +6,7 @@ import { type ClientOptions, WebSocket } from 'ws'
 import type { TransportContext, TransportInfo } from '../../listeners/base-transport.ts'
 import { FlushQueue } from '../../listeners/flush-queue.ts'
 import type { ListenerOptions } from '../../listeners/options.ts'
+import { TurnBudget } from '../../listeners/turn-budget.ts'
 import type { WebSocketOptions } from '../../listeners/ws-step.ts'
 import { WsTransport } from '../../listeners/ws-transport.ts'
 import { type Certs, makeCerts } from '../support/certs.ts'
@@ -235,7 +236,10 @@ test('what unfolds from a chunk that was read before a pause is bounded', () => 
   const socket = { protocol: '', bufferedAmount: 0, pause() {}, resume() {}, terminate() {}, close }
   const peer = Object.assign(new EventEmitter(), socket)
   const onData = vi.fn()
-  const [info, context] = [{ kind: 'ws' }, { flushQueue: new FlushQueue(), limits: tcpOptions().tcp }]
+  const [info, context] = [
+    { kind: 'ws' },
+    { flushQueue: new FlushQueue(), turns: new TurnBudget(), limits: tcpOptions().tcp },
+  ]
   const settings = { frames: 'binary', idleTimeoutMs: Number.POSITIVE_INFINITY } as const
   const transport = new WsTransport(
     peer as unknown as WebSocket,

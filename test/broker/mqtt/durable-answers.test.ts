@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { Hub } from '../../../broker/hub.ts'
 import { DurableStorage } from '../../../broker/storage/durable-storage.ts'
+import { MessageEncoder } from '../../../broker/storage/message-record.ts'
 import { HookBus } from '../../../hooks/bus.ts'
 import { silentLogger } from '../../../model/log.ts'
 import { FakeRecords } from '../storage/support.ts'
@@ -184,6 +185,21 @@ test('MQTT 3 publishers get no answer while nothing can be stored, and theirs wh
   expect(await answers(peer, 1)).toEqual(['puback 2'])
 })
 
+test('nobody is acknowledged what a bug keeps from being stored', async () => {
+  const encode = vi.spyOn(MessageEncoder.prototype, 'encode').mockImplementation(() => {
+    throw new TypeError('bug')
+  })
+  const five = connected(hub)
+  const three = connected(hub, 4, { id: 'old', rest: '02 003c' })
+  five.send(publish('2', 'kept', 'x', 1))
+  three.send(packet('32', text('kept'), u16(1), '"x"'))
+  expect(await answers(five, 1)).toEqual(['puback 1 0x97'])
+  expect(await answers(three, 1)).toEqual(['closed'])
+  encode.mockRestore()
+  five.send(publish('2', 'kept', 'x', 2))
+  expect(await answers(five, 1)).toEqual(['puback 2'])
+})
+
 test('an MQTT 3 session that is kept is told of its subscription when it is safe', async () => {
   const peer = new RawPeer(mqttContext(hub), 4)
   peer.send(connectBytes(4, 'three', KEPT_V3))
@@ -191,4 +207,20 @@ test('an MQTT 3 session that is kept is told of its subscription when it is safe
   expect(await answers(peer, 1)).toEqual(['connack 0x00'])
   peer.send(packet('82', u16(1), text('t'), '01'))
   expect(await answers(peer, 1)).toEqual(['suback 1 0x01'])
+})
+
+test('a will for somebody who is away waits until the storage can be written', async () => {
+  const will = packet('10', text('MQTT'), '04 06 003c', text('lost'), text('kept'), text('bye'))
+  will[9] = 0x0e // at QoS 1
+  const lost = new RawPeer(mqttContext(hub), 4).send(will)
+  await answers(lost, 1)
+  records.failure = new Error('gone')
+  const peer = connected(hub)
+  peer.send(publish('2', 'kept', 'x', 1))
+  expect(await answers(peer, 1)).toEqual(['puback 1 0x97'])
+  lost.transport.close()
+  expect(hub.session('away')?.queueLength).toBe(1)
+  records.failure = undefined
+  await vi.waitFor(() => expect(hub.session('away')?.queueLength).toBe(2))
+  await vi.waitFor(() => expect(records.ids('wills')).toEqual([]))
 })

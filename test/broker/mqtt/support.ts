@@ -95,6 +95,12 @@ export class TestOutbox implements Outbox {
     this.unsentBytes += bytes.length
   }
 
+  relay(bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    const offset = this.reserve(end - start)
+    this.buffer.set(bytes.subarray(start, end), offset)
+    if (id !== 0) this.buffer.writeUInt16BE(id, offset + idAt - start)
+  }
+
   take(): Buffer {
     const all = Buffer.concat(this.#pieces)
     this.#pieces = []

@@ -1,8 +1,10 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test, vi } from 'vitest'
 import { DurableStorage } from '../../../broker/storage/durable-storage.ts'
+import { GroupCommit } from '../../../broker/storage/group-commit.ts'
+import { RejectedRecords } from '../../../broker/storage/rejected-records.ts'
 import { silentLogger } from '../../../model/log.ts'
 import { ReasonCode } from '../../../model/reason-codes.ts'
 import { durableContract } from './durable-contract.ts'
@@ -15,6 +17,7 @@ import {
   payloadsOf,
   sessionRecord,
   sessionsOf,
+  storedClient,
   subscription,
 } from './support.ts'
 
@@ -215,5 +218,143 @@ test('records that cannot be read are moved into a file, all others are kept', a
       { sessions: 1, subscriptions: 0, deliveries: 1, messages: 0 },
     ],
     [{ wills: 1 }, { wills: 0 }],
+  ])
+})
+
+test('a delivery that is dropped while the batch before its own is written leaves nothing, and no mistake', async (t) => {
+  const records = new FakeRecords()
+  const log = new LogLines()
+  const { durable } = await opened(t, records, log)
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
+  durable.sessions.save(sessionRecord('a'))
+  await durable.unsafe
+  let release = () => {}
+  records.gate = new Promise((resolve) => {
+    release = resolve
+  })
+  durable.sessions.save(sessionRecord('a'))
+  await nextTurn()
+  const all: ReturnType<typeof delivery>[] = []
+  for (let turn = 0; turn < 3; turn++) {
+    for (let i = 0; i < 2000; i++) {
+      const one = delivery(message('t', `${turn}/${i}`))
+      durable.sessions.added('a', one)
+      all.push(one)
+    }
+    await nextTurn()
+  }
+  const safe = durable.unsafe
+  const commit = records.commit.bind(records)
+  let commits = 0
+  vi.spyOn(records, 'commit').mockImplementation(async (writes) => {
+    await commit(writes)
+    if (++commits === 1) for (const one of all) durable.sessions.dropped('a', one)
+  })
+  records.gate = undefined
+  release()
+  await safe
+  await durable.unsafe
+  expect(records.ids('sessions')).toEqual(['0'])
+  expect(log.find('could not be encoded')).toBeUndefined()
+})
+
+test('what is noted while nothing can be written is bounded by what there is, not by what happens', async (t) => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  t.onTestFinished(() => void vi.useRealTimers())
+  const records = new FakeRecords()
+  const storage = await opened(t, records)
+  const { sessions, wills } = storage.durable
+  const waiting = Array.from({ length: 100 }, (_, i) => delivery(message('t', `${i}`), { qos: 2 }))
+  sessions.save(sessionRecord('a'))
+  for (const one of waiting) sessions.added('a', one)
+  await storage.durable.unsafe
+  records.failure = new Error('gone')
+  sessions.save(sessionRecord('a'))
+  await expect(storage.durable.unsafe).rejects.toThrow()
+  const will = {
+    topic: 'w',
+    payload: Buffer.from(''),
+    qos: 1,
+    retain: false,
+    delaySeconds: 0,
+    properties: undefined,
+  }
+  for (let i = 0; i < 20_000; i++) {
+    // Clients with wills come and go, those with sessions too, at QoS 2 one packet id follows the other.
+    wills.save(storedClient(`passing ${i}`), { will: { ...will, qos: 1 }, dueAtMs: undefined })
+    wills.remove(`passing ${i}`)
+    sessions.save(sessionRecord('a'))
+    sessions.received('a', (i % 50) + 1, i)
+    sessions.released('a', (i % 50) + 1)
+    storage.storeRetained(message(`passing ${i}`), NEVER)
+    storage.storeRetained(message(`passing ${i}`, ''), NEVER)
+    const one = delivery(message('t'))
+    sessions.added('a', one)
+    sessions.changed('a', Object.assign(one, { packetId: 7 }))
+    sessions.dropped('a', one)
+    const old = waiting[i % 100] as (typeof waiting)[number]
+    if (i < 1000) sessions.changed('a', Object.assign(old, { packetId: i + 1 }))
+    else if (i < 1100) sessions.dropped('a', old)
+  }
+  records.failure = undefined
+  const { length } = records.commits
+  await vi.advanceTimersByTimeAsync(5000)
+  await storage.durable.unsafe
+  const written = records.commits.slice(length).flat()
+  // The session, 50 packet ids, and that each old delivery is gone.
+  expect(written.length).toBe(1 + 50 + 100)
+  expect(records.ids('sessions')).toEqual(['0'])
+})
+
+test('files of records that cannot be read have a bound, beyond it these stay where they are', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'hubbub-rejected-'))
+  t.onTestFinished(() => rm(directory, { recursive: true, force: true }))
+  const prefix = join(directory, 'store')
+  await writeFile(`${prefix}.rejected-20200101-000000.jsonl`, 'x'.repeat(600))
+  const records = new FakeRecords()
+  const bad = Array.from({ length: 10 }, (_, i) => ({
+    table: 'bans' as const,
+    owner: '',
+    id: String(i),
+    value: Buffer.alloc(30),
+  }))
+  for (const { id, value } of bad) records.set('bans', '', id, value)
+  const log = new LogLines()
+  const changes = new GroupCommit(records, log)
+  const rejected = new RejectedRecords(prefix, changes, log, 1000)
+  for (const record of bad) await rejected.add(record, 'why')
+  await rejected.report({})
+  await changes.unsafe
+  const files = (await readdir(directory)).sort()
+  const lines = (await readFile(join(directory, files[1] as string), 'utf8')).trim().split('\n')
+  expect(600 + lines.join('\n').length + 1).toBeLessThanOrEqual(1000)
+  expect(records.ids('bans')).toEqual(bad.slice(lines.length).map(({ id }) => id))
+  expect(lines.length).toBe(4)
+  expect(log.find('move these files away')?.level).toBe('error')
+})
+
+test('a start that takes long says how far it is', async (t) => {
+  const records = new FakeRecords()
+  const before = await opened(t, records)
+  for (const topic of ['a', 'b', 'c']) before.storeRetained(message(topic), NEVER)
+  for (const key of ['one', 'two']) before.durable.sessions.save(sessionRecord(key))
+  await before.destroy()
+  vi.useFakeTimers({ toFake: ['performance'] })
+  t.onTestFinished(() => void vi.useRealTimers())
+  const scan = records.scan.bind(records)
+  vi.spyOn(records, 'scan').mockImplementation(async function* (table) {
+    for await (const chunk of scan(table)) {
+      vi.advanceTimersByTime(3000)
+      yield chunk
+    }
+  })
+  const log = new LogLines()
+  const after = await opened(t, records, log)
+  await sessionsOf(after)
+  const said = log.lines.filter(({ message: text }) => text === 'storage is being read')
+  expect(said.map(({ fields: { store: _, ...counts } }) => counts)).toEqual([
+    { retained: 1 },
+    { retained: 3 },
+    { sessions: 1, subscriptions: 0, deliveries: 0, messages: 0 },
   ])
 })

@@ -107,7 +107,7 @@ describe('login', () => {
     expect(peer.isClosed || silent.isClosed).toBe(false)
     alive.send('PONG')
     vi.advanceTimersByTime(2)
-    expect(peer.said()).toBe("-ERR 'Authorization Timeout'|")
+    expect(peer.said()).toBe("-ERR 'Authentication Timeout'|")
     expect([peer.isClosed, silent.isClosed, alive.isClosed]).toEqual([true, true, false])
   })
 
@@ -136,6 +136,35 @@ describe('login', () => {
     expect(bed.peer().send('CONNECT {"no_responders":true}').isClosed).toBe(true)
   })
 
+  test('a second CONNECT with other wishes holds for what is subscribed already', () => {
+    const peer = bed.peer().connect().send('SUB a 1', 'SUB a g 2', 'SUB b 3')
+    peer.connect({ echo: false, verbose: true })
+    const wishes = [...bed.broker.client.subscriptions.values()]
+    expect(wishes.map(({ noLocal, qos, retainHandling }) => [noLocal, qos, retainHandling])).toEqual([
+      [true, 1, 2],
+      [true, 1, 2],
+      [true, 1, 2],
+    ])
+  })
+
+  test('a level of the protocol that is not spoken closes', () => {
+    for (const protocol of [2, -1]) {
+      const peer = bed.peer().send(`CONNECT {"protocol":${protocol}}`)
+      expect(peer.said()).toBe("-ERR 'invalid client protocol'|")
+      expect(peer.isClosed).toBe(true)
+    }
+    expect(bed.peer().send('CONNECT {"protocol":1}').said()).toBe('+OK|')
+    expect(bed.peer().send('CONNECT {"protocol":0,"user":null}').said()).toBe('+OK|')
+  })
+
+  test('a field of another type than the protocol gives it closes', () => {
+    for (const field of ['"verbose":"false"', '"echo":0', '"user":5', '"auth_token":{}', '"protocol":"1"']) {
+      const peer = bed.peer().send(`CONNECT {${field}}`)
+      expect(peer.said(), field).toBe("-ERR 'Parser Error'|")
+      expect([peer.isClosed, bed.broker.logins.length]).toEqual([true, 0])
+    }
+  })
+
   test('what is no JSON object closes', () => {
     for (const text of ['CONNECT {bad', 'CONNECT 5', 'CONNECT []', 'CONNECT']) {
       const peer = bed.peer().send(text)
@@ -157,6 +186,16 @@ describe('publish and subscribe', () => {
       expect(bed.broker.client.acknowledged.length).toBe(1)
       peer.transport.close()
     }
+  })
+
+  test('what comes and goes is counted by operation', () => {
+    bed.peer().send('CONNECT {}', 'SUB a 1', 'PUB a 1', 'x', 'PUB a 0', '', 'UNSUB 1', 'PING', 'PONG', 'FOO')
+    const { counters } = bed.context
+    const names = ['connect', 'sub', 'pub', 'hpub', 'unsub', 'ping', 'pong']
+    expect(names.map((name) => counters.get(`packets.${name}.received`))).toEqual([1, 1, 2, 0, 1, 1, 1])
+    expect(
+      ['messages.delivered', 'packets.ok.sent', 'packets.err.sent'].map((name) => counters.get(name)),
+    ).toEqual([2, 5, 1])
   })
 
   test('not verbose means QoS 0 and silence', () => {
@@ -300,6 +339,22 @@ describe('headers and requests', () => {
     expect(without.said()).toBe('MSG a 1 1|x|')
   })
 
+  test('a status goes through as the user property NATS/1.0', () => {
+    const peer = bed.peer().connect().send('SUB a 1')
+    const block = 'NATS/1.0 404 No Messages\r\nA: 1\r\n\r\n'
+    peer.raw(`HPUB a ${block.length} ${block.length + 2}\r\n${block}hi\r\n`)
+    expect(bed.broker.published[0]?.properties?.userProperties).toEqual([
+      ['NATS/1.0', '404 No Messages'],
+      ['A', '1'],
+    ])
+    const same = `HMSG a 1 ${block.length} ${block.length + 2}|${block.replaceAll('\r\n', '|')}hi|`
+    expect(peer.said()).toBe(same)
+    publish('a', '', { userProperties: [['NATS/1.0', '503']] })
+    expect(peer.said()).toBe('HMSG a 1 16 16|NATS/1.0 503|||')
+    publish('a', 'x', { userProperties: [['NATS/1.0', 'no code']] })
+    expect(peer.said()).toBe('HMSG a 1 31 32|NATS/1.0|NATS/1.0: no code||x|')
+  })
+
   test('a request has its reply subject as response topic and as correlation data', () => {
     const peer = bed.peer().connect().send('SUB a 1', 'PUB a _INBOX.x 2', 'hi')
     expect(bed.broker.published[0]?.properties).toEqual({
@@ -367,9 +422,12 @@ describe('slow and silent peers', () => {
   test('retained messages are asked for as configured', () => {
     bed.peer().connect().send('SUB a 1')
     expect(bed.broker.client.subscriptions.get('a')?.retainHandling).toBe(1)
+    // Once more for the retained messages of another sid, which say by the identifier that they are for it.
+    bed.peer().connect().send('SUB a 1', 'SUB a 2')
+    expect(bed.broker.client.subscriptions.get('a')).toMatchObject({ retainHandling: 0, identifier: 1 })
     bed = natsBed({ retained_messages: false })
-    bed.peer().connect().send('SUB a 1')
-    expect(bed.broker.client.subscriptions.get('a')?.retainHandling).toBe(2)
+    bed.peer().connect().send('SUB a 1', 'SUB a 2')
+    expect(bed.broker.client.subscriptions.get('a')).toMatchObject({ retainHandling: 2, identifier: 0 })
   })
 })
 
@@ -395,7 +453,7 @@ test('random streams end their own connection at most, and no bug is met on the 
   )
   lines.push(
     'CONNECT {"headers":true,"no_responders":true}',
-    'CONNECT {"echo":false,"user":5}',
+    'CONNECT {"echo":false,"user":"5"}',
     'SUB a..b 4',
     'INFO {}',
   )

@@ -5,6 +5,7 @@ import type {
   Receiver,
   Refused,
   SessionOptions,
+  Will,
 } from '../../../broker/broker.ts'
 import type { Login } from '../../../model/access.ts'
 import type { MaybePromise } from '../../../model/async.ts'
@@ -70,6 +71,7 @@ export class FakeClient implements Client {
   dropped = 0
   drains = 0
   isStarted = false
+  will: Will | undefined
   readonly #broker: FakeBroker
   readonly #inflight = new Set<number>()
   readonly #queue: Delivery[] = []
@@ -80,6 +82,16 @@ export class FakeClient implements Client {
     this.info = info
     this.options = options
     this.receiver = receiver
+    this.will = options.will
+  }
+
+  get waitingCount(): number {
+    return this.#queue.length
+  }
+
+  setWill(will: Will | undefined): boolean {
+    this.will = will
+    return true
   }
 
   get isClosed(): boolean {

@@ -37,6 +37,12 @@ export class FakeOutbox implements Outbox {
     this.buffer.set(bytes, offset)
   }
 
+  relay(bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void {
+    const offset = this.reserve(end - start)
+    this.buffer.set(bytes.subarray(start, end), offset)
+    if (id !== 0) this.buffer.writeUInt16BE(id, offset + idAt - start)
+  }
+
   /** What was written since the last call. */
   take(): Buffer {
     const bytes = Buffer.from(this.written)

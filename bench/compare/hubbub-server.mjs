@@ -1,0 +1,58 @@
+/**
+ * Hubbub with storage in memory and everything else as it comes: `hubbub-server.mjs <JSON of brokers.mjs>`. With a port
+ * in place of that it is what --broker starts, from another working copy, to compare two versions.
+ */
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadConfig } from '../../dist/config/load.js'
+import { configSchema } from '../../dist/config/schema.js'
+import { Hubbub } from '../../dist/main.js'
+import { createLog } from '../../dist/observability/log.js'
+import { answerFigures } from './figures-server.mjs'
+
+const { dir, ports, cert, access, watchesDelays } = taskOf(JSON.parse(process.argv[2]))
+const at = (port) => ({ default: { bind: `127.0.0.1:${port}` } })
+const secure = { bind: `127.0.0.1:${ports.tls}`, ssl_options: { certfile: cert?.cert, keyfile: cert?.key } }
+const MAX_PAYLOAD_BYTES = 1_000_000
+/** A few rules that do not match come first, as they would in a real file. */
+const RULES = `
+{deny, {username, {re, "^guest"}}, subscribe, ["#"]}.
+{allow, {ipaddr, "192.0.2.0/24"}, all, ["fleet/#"]}.
+{allow, {clientid, "supervisor"}, all, ["#"]}.
+{allow, all, all, ["bench/#"]}.
+{deny, all}.`
+/** Elsewhere: the rules that come with it. */
+const AUTHORIZATIONS = {
+  rules: { authorization: { sources: [{ type: 'file', rules: RULES }], no_match: 'deny' } },
+  none: { authorization: { sources: [] } },
+}
+
+const overrides = {
+  node: { data_dir: dir },
+  storage: { type: 'memory' },
+  listeners: {
+    tcp: at(ports.tcp),
+    ws: at(ports.ws),
+    ...(cert === undefined ? {} : { ssl: { default: secure } }),
+  },
+  gateway: { stomp: { listeners: { tcp: at(ports.stomp) } }, nats: { listeners: { tcp: at(ports.nats) } } },
+  ...AUTHORIZATIONS[access],
+}
+const { config } = loadConfig({ schema: configSchema(), file: undefined, env: {}, overrides })
+const log = createLog({ level: 'error', format: 'json', stream: process.stderr })
+await Hubbub.start(config, dir, log, ({ hooks }) => {
+  if (access === 'rules') hooks.add('message.publish', 'bench', dropLarge)
+})
+answerFigures(watchesDelays)
+
+/** What a plugin might do with each message; drops none of these. */
+function dropLarge({ payload }) {
+  return payload.length > MAX_PAYLOAD_BYTES ? { stop: 'drop' } : undefined
+}
+
+function taskOf(given) {
+  if (typeof given !== 'number') return given
+  const ports = { tcp: given, ws: 0, stomp: 0, nats: 0 }
+  return { dir: mkdtempSync(join(tmpdir(), 'hubbub-bench-')), ports }
+}

@@ -1,0 +1,66 @@
+/**
+ * Guards the hot path without a clock: what a delivery allocates, from the chunk that came to the bytes that go to
+ * the socket. `bench/` tells what it costs in time.
+ */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Hub } from '../../broker/hub.ts'
+import { STOP } from '../../hooks/bus.ts'
+import { startHub } from '../broker/support.ts'
+import { type Load, measureAllocations } from './allocation-bench.ts'
+
+let hub: Hub
+
+beforeEach(async () => {
+  hub = await startHub({
+    session: {
+      maxInflight: 1000,
+      maxQueueLength: 1000,
+      priorities: undefined,
+      queuesQos0: true,
+      upgradesQos: false,
+    },
+  })
+})
+afterEach(() => hub.stop())
+
+const PAIRS = { publishers: 10, subscribersEach: 1 }
+const FAN_OUT = { publishers: 1, subscribersEach: 50 }
+
+const ALLOWED = { stop: { result: 'allow', from: 'bench' } } as const
+/** The measuring itself makes one or two. */
+const MAX_PROMISES = 0.01
+
+/** Bytes: what was measured with Node 20 to 24, and room for less than a closure. */
+const CASES: { name: string; load: Load; maxBytes: number; isHooked?: boolean }[] = [
+  { name: 'a pair at QoS 0', load: { version: 4, qos: 0, ...PAIRS }, maxBytes: 740 },
+  { name: 'a pair at QoS 1', load: { version: 4, qos: 1, ...PAIRS }, maxBytes: 885 },
+  { name: 'a pair at QoS 2', load: { version: 4, qos: 2, ...PAIRS }, maxBytes: 1095 },
+  { name: 'a pair of MQTT 5 at QoS 0', load: { version: 5, qos: 0, ...PAIRS }, maxBytes: 740 },
+  { name: 'a pair of MQTT 5 at QoS 1', load: { version: 5, qos: 1, ...PAIRS }, maxBytes: 885 },
+  {
+    name: 'a pair with hooks at QoS 0',
+    load: { version: 4, qos: 0, ...PAIRS },
+    maxBytes: 955,
+    isHooked: true,
+  },
+  { name: 'one of fifty subscribers at QoS 0', load: { version: 4, qos: 0, ...FAN_OUT }, maxBytes: 100 },
+  { name: 'one of fifty subscribers at QoS 1', load: { version: 4, qos: 1, ...FAN_OUT }, maxBytes: 215 },
+]
+
+for (const { name, load, maxBytes, isHooked } of CASES) {
+  test(`a delivery to ${name} makes no promise and allocates at most ${maxBytes} bytes`, async () => {
+    if (isHooked) attachHooks(hub)
+    const { bytes, promises } = await measureAllocations(hub, load, maxBytes)
+    expect(promises).toBeLessThan(MAX_PROMISES)
+    expect(bytes).toBeGreaterThan(0)
+    expect(bytes).toBeLessThanOrEqual(maxBytes)
+  })
+}
+
+/** Synchronous, as access rules from a file and most plugins are. */
+function attachHooks({ hooks }: Hub): void {
+  hooks.add('client.authorize', 'bench', () => ALLOWED)
+  hooks.add('message.publish', 'bench', (message) =>
+    message !== 'drop' && message !== 'disconnect' && message.payload.length > 1000 ? STOP : undefined,
+  )
+}

@@ -1,0 +1,94 @@
+/** What is passed on as it came must be what would have been written anew. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Hub } from '../../../broker/hub.ts'
+import type { ProtocolVersion } from '../../../broker/mqtt/packets.ts'
+import { startHub } from '../support.ts'
+import { connected, type RawPeer, subscribe, text, u16 } from './raw-peer.ts'
+import { packet } from './support.ts'
+
+let hub: Hub
+
+beforeEach(async () => {
+  hub = await startHub()
+})
+afterEach(() => hub.stop())
+
+function publishing(version: ProtocolVersion, topic: string, payload: string, qos = 0, packetId = 0): Buffer {
+  const id = qos === 0 ? '' : u16(packetId)
+  return packet(`3${qos * 2}`, text(topic), id, version === 5 ? '00' : '', `"${payload}"`)
+}
+
+function subscribing(version: ProtocolVersion, id: string, filter: string, qos: number): RawPeer {
+  const one = connected(hub, version, { id })
+  one.send(version === 5 ? subscribe(filter, `0${qos}`) : packet('82', u16(1), text(filter), `0${qos}`))
+  one.said()
+  return one
+}
+
+describe.each([3, 4, 5] as const)('from a publisher of version %i', (version) => {
+  test.each([0, 1, 2])('at QoS %i a run of messages comes in order, with ids of the subscriber', (qos) => {
+    const subs = [3, 4, 5].map((other) => subscribing(other as ProtocolVersion, `s${other}`, 'a/#', qos))
+    const pub = connected(hub, version, { id: 'pub' })
+    const ids = [700, 701, 702]
+    pub.send(...ids.map((id, i) => publishing(version, i === 1 ? 'a/other' : 'a/b', `m${i}`, qos, id)))
+
+    const id = (n: number) => (qos === 0 ? '' : ` #${n}`)
+    const wanted = ['a/b=m0', 'a/other=m1', 'a/b=m2'].map((what, i) => `publish ${what} q${qos}${id(i + 1)}`)
+    for (const sub of subs) expect(sub.said()).toEqual(wanted)
+  })
+
+  test('a subscription with less QoS gets less', () => {
+    const sub = subscribing(version, 'sub', 'a', 0)
+    connected(hub, version, { id: 'pub' }).send(
+      publishing(version, 'a', 'x', 1, 9),
+      publishing(version, 'a', 'y', 0),
+    )
+    expect(sub.said()).toEqual(['publish a=x q0', 'publish a=y q0'])
+  })
+
+  test('a topic that a hook has changed is the one that is sent', () => {
+    const sub = subscribing(version, 'sub', '#', 1)
+    hub.hooks.add('message.publish', 'test', (message) => {
+      if (typeof message === 'object') message.topic = `new/${message.topic}`
+      return undefined
+    })
+    const pub = connected(hub, version, { id: 'pub' })
+    pub.send(publishing(version, 'a', 'x'), publishing(version, 'a', 'y', 1, 5))
+    expect(sub.said()).toEqual(['publish new/a=x q0', 'publish new/a=y q1 #1'])
+  })
+
+  test('mountpoints are put on and taken off', () => {
+    const whole = subscribing(version, 'whole', '#', 0)
+    const inside = connected(hub, version, { id: 'inside', listener: { mountpoint: 'm/' } })
+    inside.send(version === 5 ? subscribe('#', '00') : packet('82', u16(1), text('#'), '00'))
+    inside.said()
+    const pub = connected(hub, version, { id: 'pub', listener: { mountpoint: 'm/' } })
+    pub.send(publishing(version, 'a', 'x'), publishing(version, 'a', 'y'))
+    expect(whole.said()).toEqual(['publish m/a=x q0', 'publish m/a=y q0'])
+    expect(inside.said()).toEqual(['publish a=x q0', 'publish a=y q0'])
+  })
+})
+
+test('what waits for its turn in the window is sent as it came, too', () => {
+  const sub = subscribing(4, 'sub', 'a', 1)
+  const pub = connected(hub, 4, { id: 'pub' })
+  const count = 100
+  for (let i = 1; i <= count; i++) pub.send(publishing(4, 'a', `m${i}`, 1, i))
+  const got: string[] = []
+  for (let round = 0; round < count; round++) {
+    const said = sub.said()
+    got.push(...said)
+    for (const one of said) sub.send(packet('40', u16(Number(/#(\d+)/.exec(one)?.[1]))))
+  }
+  expect(got.map((one) => one.replace(/ #\d+/, ''))).toEqual(
+    Array.from({ length: count }, (_, i) => `publish a=m${i + 1} q1`),
+  )
+})
+
+test('a packet that is larger than the subscriber takes is not sent', () => {
+  const sub = connected(hub, 5, { id: 'sub', rest: '02 003c 05 27 00000014' })
+  sub.send(subscribe('a'))
+  sub.said()
+  connected(hub, 5, { id: 'pub' }).send(publishing(5, 'a', 'x'.repeat(20)), publishing(5, 'a', 'short'))
+  expect(sub.said()).toEqual(['publish a=short q0'])
+})
