@@ -135,7 +135,7 @@ export class Session {
       if (this.#limits.queuesQos0 && this.expiryIntervalMs > 0) this.#enqueue(delivery)
       else this.#drop(delivery, 'qos0_msg')
     } else if (receiver.congested) this.#drop(delivery, 'queue_full')
-    else if (this.#queue.qos0Count > 0)
+    else if (this.#queue.qos0Count > 0 || this.#heldCount > 0)
       this.#enqueue(delivery) // [MQTT-4.6.0-6] not past an older one
     else this.#hand(receiver, delivery)
   }
@@ -306,8 +306,9 @@ export class Session {
     mirror.whenSafe(() => {
       this.#heldCount--
       // Another connection has sent it by now, or it is gone.
-      if (this.#receiver !== receiver || this.#inflight.get(delivery.packetId) !== delivery) return
-      this.#hand(receiver, delivery)
+      if (this.#receiver !== receiver) return
+      if (this.#inflight.get(delivery.packetId) === delivery) this.#hand(receiver, delivery)
+      if (this.#heldCount === 0) this.#pump()
     })
   }
 
@@ -316,7 +317,7 @@ export class Session {
     while (this.#unsent.length > 0 && this.#hasRoom()) this.#resend(this.#unsent.shift() as SessionDelivery)
     while (this.#unsent.length === 0) {
       const next = this.#queue.peek()
-      if (next === undefined || (next.qos > 0 ? !this.#hasRoom() : this.#receiver?.congested !== false)) break
+      if (next === undefined || !this.#takesNow(next)) break
       this.#queue.shift()
       const { expiresAtMs } = next.message
       if (expiresAtMs !== 0 && expiresAtMs <= Date.now())
@@ -325,6 +326,12 @@ export class Session {
       else if (this.#receiver !== undefined) this.#hand(this.#receiver, next)
     }
     this.#replays?.goOn()
+  }
+
+  /** Whether the next one of the queue may go, and passes none that waits for its packet id to be safe. */
+  #takesNow({ qos }: SessionDelivery): boolean {
+    if (qos > 0) return this.#hasRoom()
+    return this.#heldCount === 0 && this.#receiver?.congested === false
   }
 
   #resend(delivery: SessionDelivery): void {

@@ -1,7 +1,9 @@
 /** Publishers and subscribers on one hub in memory, and what each delivery allocates. */
 import { createHook } from 'node:async_hooks'
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import type { HeapProfiler } from 'node:inspector'
+import { Session } from 'node:inspector/promises'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
 import type { Hub } from '../../broker/hub.ts'
 import { MqttConnection } from '../../broker/mqtt/connection.ts'
 import { FlushQueue } from '../../listeners/flush-queue.ts'
@@ -23,50 +25,32 @@ export interface Allocations {
   promises: number
 }
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** Messages in one chunk of a publisher. */
 const PER_CHUNK = 16
 /** Until caches are filled and types are known. */
 const WARM_UP_DELIVERIES = 10_000
-/** So few that no garbage collection falls into a sample. */
-const DELIVERIES_PER_SAMPLE = 800
-const SAMPLES = 25
-const MAX_ATTEMPTS = 4
-/** A low one counts, but not the lowest: what the engine does meanwhile adds to a sample, a collection makes it low. */
-const RANK = 4
+const MEASURED_DELIVERIES = 10_000
+/** Bytes between two allocations that are looked at, on average. */
+const SAMPLING_INTERVAL = 64
 const PAYLOAD = `"${'x'.repeat(64)}"`
 
 // What optimized code allocates depends on when, and how, it was optimized: it differs from run to run.
 setFlagsFromString('--no-opt')
 setFlagsFromString('--no-maglev')
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 
-/**
- * What `load` costs each delivery. The hub must have nothing else to do.
- * @param enough - bytes at which no further attempt is made: now and then the engine adds some of its own for a
- *   while, what the broker allocates is there at every attempt
- */
-export async function measureAllocations(hub: Hub, load: Load, enough: number): Promise<Allocations> {
+/** What `load` costs each delivery in the broker's own code and what that calls. */
+export async function measureAllocations(hub: Hub, load: Load): Promise<Allocations> {
   const { peers, subscribers, publish } = await connectAll(hub, load)
   const perRound = load.publishers * PER_CHUNK * load.subscribersEach
   const deliver = (deliveries: number) => run(Math.ceil(deliveries / perRound), publish, peers)
   const delivered = () => subscribers.reduce((sum, peer) => sum + peer.delivered, 0)
-  const sample = async () => {
-    collectGarbage()
-    const before = delivered()
-    const bytes = await deliver(DELIVERIES_PER_SAMPLE)
-    return bytes / (delivered() - before)
-  }
-  let bytes = Number.POSITIVE_INFINITY
-  for (let attempt = 0; attempt < MAX_ATTEMPTS && bytes > enough; attempt++) {
-    await deliver(WARM_UP_DELIVERIES)
-    const samples: number[] = []
-    for (let i = 0; i < SAMPLES; i++) samples.push(await sample())
-    bytes = Math.min(bytes, samples.toSorted((a, b) => a - b)[RANK] ?? bytes)
-  }
-  const before = delivered()
-  const promises = await countPromises(() => deliver(DELIVERIES_PER_SAMPLE))
-  return { bytes, promises: promises / (delivered() - before) }
+  await deliver(WARM_UP_DELIVERIES)
+  const sampled = delivered()
+  const bytes = await sampleBytes(() => deliver(MEASURED_DELIVERIES))
+  const counted = delivered()
+  const promises = await countPromises(() => deliver(MEASURED_DELIVERIES))
+  return { bytes: bytes / (counted - sampled), promises: promises / (delivered() - counted) }
 }
 
 async function connectAll(hub: Hub, { version, qos, publishers, subscribersEach }: Load) {
@@ -113,25 +97,45 @@ function nextTurn(): Promise<void> {
   })
 }
 
-/**
- * Publishes, and goes on when everything is acknowledged. Without promises of its own.
- * @returns bytes of heap that were allocated, if nothing was collected
- */
-function run(rounds: number, publish: () => void, peers: readonly MemoryPeer[]): Promise<number> {
+/** Publishes, and goes on when everything is acknowledged. Without promises of its own. */
+function run(rounds: number, publish: () => void, peers: readonly MemoryPeer[]): Promise<void> {
   return new Promise((resolve) => {
     let left = rounds
-    const from = getHeapStatistics().used_heap_size
     const turn = () => {
       let isQuiet = true
       for (const peer of peers) if (peer.acknowledge()) isQuiet = false
       if (isQuiet) {
-        if (left-- === 0) return resolve(getHeapStatistics().used_heap_size - from)
+        if (left-- === 0) return resolve()
         publish()
       }
       setImmediate(turn)
     }
     turn()
   })
+}
+
+/** Bytes of heap that the broker allocates during `work`, collected or not. What the engine and the tests do is not in it. */
+async function sampleBytes(work: () => Promise<unknown>): Promise<number> {
+  const session = new Session()
+  session.connect()
+  const options = {
+    samplingInterval: SAMPLING_INTERVAL,
+    includeObjectsCollectedByMajorGC: true,
+    includeObjectsCollectedByMinorGC: true,
+  }
+  await session.post('HeapProfiler.startSampling', options)
+  await work()
+  const { profile } = await session.post('HeapProfiler.stopSampling')
+  session.disconnect()
+  return brokerBytes(profile.head, false)
+}
+
+/** Of a function and all it calls. Functions of the engine and of Node count for who calls them. */
+function brokerBytes(node: HeapProfiler.SamplingHeapProfileNode, isOfCaller: boolean): number {
+  const { url } = node.callFrame
+  const isOurs = url.includes(ROOT) ? !url.includes('/test/') && !url.includes('/node_modules/') : isOfCaller
+  const own = isOurs ? node.selfSize : 0
+  return node.children.reduce((sum, child) => sum + brokerBytes(child, isOurs), own)
 }
 
 async function countPromises(work: () => Promise<unknown>): Promise<number> {
