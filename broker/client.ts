@@ -87,8 +87,7 @@ export class HubClient implements Client {
   accept(message: Message): MaybePromise<ReasonCode> {
     countReceived(this.#hub.metrics, message.qos)
     const allowed = this.mayPublish(message.topic, message.qos, message.retain)
-    if (isPromise(allowed)) return allowed.then((yes) => this.#publishIf(yes, message))
-    return this.#publishIf(allowed, message)
+    return isPromise(allowed) ? this.#publishLater(allowed, message) : this.#publishIf(allowed, message)
   }
 
   mayPublish(topic: string, qos: QoS, retain: boolean): MaybePromise<boolean> {
@@ -154,12 +153,15 @@ export class HubClient implements Client {
   /** May it do this? Where access rules say so, it is ended if it may not. `topic` is without mountpoint. */
   authorize(action: Action, topic: string): MaybePromise<boolean> {
     const allowed = isAllowed(this.#hub, this.info, action, topic)
-    if (isPromise(allowed)) return allowed.then((yes) => this.#obeys(yes))
-    return this.#obeys(allowed)
+    return isPromise(allowed) ? this.#obeysLater(allowed) : this.#obeys(allowed)
   }
 
   authorizeSubscribe(subscription: Subscription): MaybePromise<boolean> {
     return this.authorize(subscribing(subscription.qos), subscription.filter)
+  }
+
+  async #obeysLater(allowed: Promise<boolean>): Promise<boolean> {
+    return this.#obeys(await allowed)
   }
 
   #obeys(allowed: boolean): boolean {
@@ -171,6 +173,10 @@ export class HubClient implements Client {
     const { authExpiresAtMs } = this.info
     if (authExpiresAtMs === undefined) return undefined
     return new Deadline(authExpiresAtMs - Date.now(), () => this.end('connection_expired'))
+  }
+
+  async #publishLater(allowed: Promise<boolean>, message: Message): Promise<ReasonCode> {
+    return this.#publishIf(await allowed, message)
   }
 
   #publishIf(allowed: boolean, message: Message): MaybePromise<ReasonCode> {

@@ -218,8 +218,7 @@ export class Hub {
     const { publishing } = this
     if (!publishing.isUsed) return this.#route(message)
     const decision = publishing.fold(message as PublishDecision)
-    if (isPromise(decision)) return decision.then((decided) => this.#routeIf(decided, message))
-    return this.#routeIf(decision, message)
+    return isPromise(decision) ? this.#routeLater(decision, message) : this.#routeIf(decision, message)
   }
 
   /** A client's connection has ended: its table entry goes, its will is published, its session kept or ended. */
@@ -362,22 +361,30 @@ export class Hub {
     return { client, sessionPresent: isResumed, changesStorage }
   }
 
+  async #routeLater(decision: Promise<PublishDecision>, message: Message): Promise<ReasonCode> {
+    return this.#routeIf(await decision, message)
+  }
+
   #routeIf(decision: PublishDecision, message: Message): MaybePromise<ReasonCode> {
+    if (decision === message) return this.#route(message)
     // Whoever took it off the way may have kept it, as delayed messages are.
     if (decision === 'drop') {
       message.stored = this.#durable?.unsafe
       return ReasonCode.NoMatchingSubscribers
     }
-    if (decision !== 'disconnect') {
-      return andThen(this.#route(decision), (code) => {
-        message.stored = decision.stored
-        return code
-      })
-    }
+    if (decision !== 'disconnect') return this.#routeChanged(decision, message)
     // By the time its will is published, another one may be connected with its key.
     const publisher = this.client(message.from)
     if (publisher?.info === message.publisher) publisher?.end('hook')
     return ReasonCode.ImplementationSpecificError
+  }
+
+  /** Another message takes the place of the one that was published. */
+  #routeChanged(changed: Message, message: Message): MaybePromise<ReasonCode> {
+    return andThen(this.#route(changed), (code) => {
+      message.stored = changed.stored
+      return code
+    })
   }
 
   #route(message: Message): MaybePromise<ReasonCode> {

@@ -182,13 +182,25 @@ function answer(
   if (message.qos === 1) {
     const { hooks } = connection.context.hub
     if (!hooks.used['message.puback']) return puback(connection, message, packetId, code)
-    return andThen(hooks.fold('message.puback', code, message, packetId), (changed) =>
-      puback(connection, message, packetId, changed),
+    return pubackAsHooksSay(
+      connection,
+      message,
+      packetId,
+      hooks.fold('message.puback', code, message, packetId),
     )
   }
   const { mirror } = client.session
   const safe = mirror === undefined ? message.stored : mirror.unsafe // its packet id is kept as well
   return answerWhenSafe(connection, PacketType.PUBREC, packetId, code, safe)
+}
+
+function pubackAsHooksSay(
+  connection: MqttConnection,
+  message: Message,
+  packetId: number,
+  code: MaybePromise<ReasonCode>,
+): MaybePromise<void> {
+  return andThen(code, (decided) => puback(connection, message, packetId, decided))
 }
 
 function puback(
