@@ -17,6 +17,7 @@ import { check as checkFilter } from './broker/subscribing.ts'
 import { type Ban, checkBan } from './features/bans/ban.ts'
 import type { Bans } from './features/bans/index.ts'
 import { BanTable } from './features/bans/table.ts'
+import type { OwnAnswer } from './gateways/gateway.ts'
 import { gateways } from './gateways/index.ts'
 import type { Login } from './model/access.ts'
 import { arrivingClient, type ClientInfo } from './model/client-info.ts'
@@ -171,10 +172,16 @@ async function explainEntry(
     const detail = 'none, too long, or made by an expression that gave none'
     return end(undefined, [{ who: 'client id', outcome: 'deny', detail }], refusal)
   }
+  const own = await askGateway(login, targets)
+  if (own.verdict?.kind === 'deny') return end(undefined, own.steps, own.verdict.reason)
+  if (own.verdict !== undefined) client.username = own.verdict.principal.username
   const banned = bansOn(client, targets)
-  if (banned.outcome === 'deny') return end(undefined, [banned], ReasonCode.Banned)
-  const { chain, steps, verdict } = await explainLogin(targets.authn.chains, login, targets.log)
-  const all = [banned, ...steps]
+  if (banned.outcome === 'deny') return end(undefined, [...own.steps, banned], ReasonCode.Banned)
+  const { chain, steps, verdict } =
+    own.verdict === undefined
+      ? await explainLogin(targets.authn.chains, login, targets.log)
+      : { chain: undefined, steps: [], verdict: own.verdict }
+  const all = [...own.steps, banned, ...steps]
   if (verdict.kind === 'deny') return end(chain, all, verdict.reason)
   const { clientId } = client
   rename(client, verdict.principal, hubOptionsOf(targets.config).zones)
@@ -183,6 +190,15 @@ async function explainEntry(
   const again = client.clientId === clientId ? banned : bansOn(client, targets)
   if (again.outcome === 'deny') return end(chain, [...all, again], ReasonCode.Banned)
   return end(chain, all, ReasonCode.Success)
+}
+
+/** Some gateways have logins of their own, which come first. */
+async function askGateway(login: Login, { config, authn }: AccessTargets): Promise<OwnAnswer> {
+  const { client, enableAuthn } = login
+  const gateway = gateways.find(({ name }) => name === client.gateway)
+  if (gateway?.explainLogin === undefined || enableAuthn === false) return { steps: [], verdict: undefined }
+  const hasMore = authn.chains.chainFor(client) !== undefined
+  return gateway.explainLogin(config.gateway[gateway.name], login, hasMore)
 }
 
 function bansOn(client: ClientInfo, { bans }: AccessTargets): ExplainedStep {

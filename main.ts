@@ -161,6 +161,7 @@ export class Hubbub {
         bans,
         version,
         listeners: () => this.#listeners(),
+        gateways: () => this.#gatewayCounters(),
         access: {
           explain: (question) => explainAccess(question, { config: this.#config, authn, authz, bans, log }),
           backends: () => backendReports(authn, authz),
@@ -267,6 +268,13 @@ export class Hubbub {
       }),
     )
     return [...mqtt, ...others]
+  }
+
+  #gatewayCounters(): Record<string, Record<string, number>> {
+    const counters = [...this.#gateways].map(
+      ([name, { context }]) => [name, Object.fromEntries(context.counters.values)] as const,
+    )
+    return Object.fromEntries(counters)
   }
 
   async #startGateway(name: string, config: GatewayConfig): Promise<void> {

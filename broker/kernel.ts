@@ -132,11 +132,12 @@ export class Kernel extends AedesKernel {
   /** Gives a message to the sessions on its route. @returns to how many it went, or for how many it was queued. */
   dispatch(message: Message, route: Route): number {
     const { targets, groups } = route
+    let count = targets.length
     for (let i = 0; i < targets.length; i++) {
       const target = targets[i] as Target
       target.session.offer(message, target) // [MQTT-4.5.0-1]
+      if (target.noLocal && isOwnOnly(message, target)) count--
     }
-    let count = targets.length
     for (let i = 0; i < groups.length; i++) {
       const member = groups[i]?.pick(message)
       if (member === undefined) continue
@@ -172,4 +173,9 @@ export class Kernel extends AedesKernel {
     if (isPromise(routed)) routed.then(() => finished(), finished)
     else finished()
   }
+}
+
+/** The publisher itself, by subscriptions with No Local alone: it gets nothing. */
+function isOwnOnly(message: Message, { session, parts }: Target): boolean {
+  return message.from === session.key && (parts === undefined || parts.every((part) => part.noLocal))
 }

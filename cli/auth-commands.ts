@@ -55,6 +55,7 @@ export function addAuthCommands(program: Command, context: CliContext): void {
 const HELP = `
 A broker that runs is asked, so that its users, bans and connections count; else the chain is
 built from the configuration. Backends are really asked; caches, counters and hooks are not.
+At a NATS listener a password without user name is the token.
 The exit code is 0 if all of it is allowed, else 1.
 
 Examples:

@@ -108,6 +108,10 @@ async function kick(
 ): Promise<void> {
   const client = await reachRunning(context, options)
   const { kicked } = await client.call('clients.kick', { clientId, gateway })
-  if (!kicked) throw new CommandFailed(`there is no client or session ${JSON.stringify(clientId)}`)
+  if (!kicked) {
+    const where =
+      gateway === undefined ? ' of MQTT; clients of gateways are found with --gateway' : ` of ${gateway}`
+    throw new CommandFailed(`there is no client or session ${JSON.stringify(clientId)}${where}`)
+  }
   context.print(`kicked ${clientId}\n`)
 }

@@ -38,6 +38,8 @@ export interface ControlTargets {
   readonly bans: Pick<Bans, 'add' | 'delete' | 'list'>
   readonly version: string
   readonly listeners: () => ListenerStatus[]
+  /** What each gateway has counted. */
+  readonly gateways: () => BrokerStatus['gateways']
   readonly access: {
     explain(question: AccessQuestion): Promise<AccessReport>
     backends(): BackendReport[]
@@ -141,7 +143,7 @@ function entryOf({ kind, who, by, reason, atMs, untilMs }: Ban): BanEntry {
   return { as: kind, who, by, reason, atMs, untilMs: Number.isFinite(untilMs) ? untilMs : undefined }
 }
 
-function statusOf({ hub, version, listeners, access }: ControlTargets): BrokerStatus {
+function statusOf({ hub, version, listeners, gateways, access }: ControlTargets): BrokerStatus {
   return {
     version,
     node: hub.options.nodeName,
@@ -150,6 +152,7 @@ function statusOf({ hub, version, listeners, access }: ControlTargets): BrokerSt
     storage: hub.kernel.storage.durable?.records.place,
     stats: Object.fromEntries(hub.stats.read()),
     listeners: listeners(),
+    gateways: gateways(),
     backends: access.backends(),
   }
 }

@@ -2,9 +2,10 @@ import type { TSchema } from 'typebox'
 import type { Connected, Receiver, Refused, SessionOptions } from '../broker/broker.ts'
 import type { Transport, TransportKind } from '../listeners/transport.ts'
 import type { WebSocketFrames } from '../listeners/ws-transport.ts'
-import type { Login } from '../model/access.ts'
+import type { Login, Verdict } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
+import type { ExplainedStep } from '../model/explanation.ts'
 import type { Logger } from '../model/log.ts'
 import type { ListenerConfig } from './config.ts'
 import type { Counters } from './counters.ts'
@@ -43,6 +44,13 @@ export interface Gateway<Config> {
   endAll?(reason: DisconnectReason): void
 }
 
+/** What a gateway makes of a login that is none. */
+export interface OwnAnswer {
+  readonly steps: readonly ExplainedStep[]
+  /** Undefined: the authenticators decide. */
+  readonly verdict: Extract<Verdict, { kind: 'allow' | 'deny' }> | undefined
+}
+
 export interface GatewayModule<Config = unknown> {
   readonly name: string
   /** As access rules, hooks and the API name its protocol: `mqtt-sn` for the gateway `mqttsn`. */
@@ -58,6 +66,11 @@ export interface GatewayModule<Config = unknown> {
   }
   /** Whether `tls` listeners hand over their peers in clear, for the gateway to begin TLS itself. Default: no. */
   acceptsInClear?(config: Config): boolean
+  /**
+   * For operators: whom it asks itself about a login, before the authenticators. Default: nobody.
+   * @param hasMore - authenticators come after it
+   */
+  explainLogin?(config: Config, login: Login, hasMore: boolean): Promise<OwnAnswer>
   create(config: Config, context: GatewayContext): Gateway<Config>
 }
 

@@ -40,6 +40,8 @@ export class TlsStep {
   readonly #server: Server
   /** node:tls does not say which socket a handshake was for: found again by its two addresses. */
   readonly #waiting = new Map<string, (outcome: Secured) => void>()
+  /** What clients that are checked have shown, each with its issuers; undefined until the handshake is over. */
+  readonly #chains = new WeakMap<TLSSocket, DetailedPeerCertificate | undefined>()
 
   /** @throws BrokerError CONFIG_INVALID */
   constructor(options: TlsOptions, memory: TlsMemory, psk: PskLookup | undefined) {
@@ -47,6 +49,7 @@ export class TlsStep {
     this.#server = createServer(nodeOptions(options, memory, psk))
     this.#server.on('secureConnection', (socket) => this.#onSecure(socket))
     this.#server.on('tlsClientError', (error, socket) => this.#onFailure(error, socket))
+    if (options.verifyPeer) this.#server.on('keylog', (_secret, socket) => this.#awaitChain(socket))
     if (resumes(options).sessionIds) rememberSessions(this.#server, memory.sessions)
   }
 
@@ -61,6 +64,16 @@ export class TlsStep {
       if (this.#waiting.get(key) === done) this.#waiting.delete(key)
     })
     this.#server.emit('connection', socket)
+  }
+
+  /**
+   * Node 24.21 and 26.8 forget a client's issuers as soon as they have looked at its certificate themselves, so that
+   * `depth` would not hold (nodejs/node#65579). This event is the first that comes with the socket.
+   */
+  #awaitChain(socket: TLSSocket): void {
+    if (this.#chains.has(socket)) return
+    this.#chains.set(socket, undefined)
+    socket.prependOnceListener('secure', () => this.#chains.set(socket, socket.getPeerCertificate(true)))
   }
 
   #onSecure(socket: TLSSocket): void {
@@ -88,7 +101,7 @@ export class TlsStep {
   /** Why this client is not let in. OpenSSL verified the chain; what its answer means is decided here. */
   #refusal(socket: TLSSocket): Error | undefined {
     if (!this.#options.verifyPeer) return undefined
-    const leaf = socket.getPeerCertificate(true)
+    const leaf = this.#chains.get(socket) ?? socket.getPeerCertificate(true)
     if (leaf.raw === undefined) {
       if (!this.#options.failIfNoPeerCert) return undefined
       return new BrokerError('PROTOCOL_VIOLATED', 'no client certificate')
@@ -97,6 +110,8 @@ export class TlsStep {
       return new BrokerError('PROTOCOL_VIOLATED', `client certificate: ${String(socket.authorizationError)}`)
     }
     const between = intermediatesOf(leaf)
+    if (between === undefined)
+      return new BrokerError('PROTOCOL_VIOLATED', 'client certificate: no issuer is known')
     if (between <= this.#options.depth) return undefined
     const text = `client certificate: ${between} certificates between it and the CA, depth is ${this.#options.depth}`
     return new BrokerError('PROTOCOL_VIOLATED', text)
@@ -129,18 +144,19 @@ function keyOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`
 }
 
-/** Certificates between the leaf and the one that signs itself. */
-function intermediatesOf(leaf: DetailedPeerCertificate): number {
+/** Certificates between the leaf and the one that signs itself; undefined if that one cannot be found. */
+function intermediatesOf(leaf: DetailedPeerCertificate): number | undefined {
   let count = -1
   let at = leaf
   const seen = new Set<string>()
-  while (at.issuerCertificate !== undefined && !seen.has(at.fingerprint256)) {
+  while (!seen.has(at.fingerprint256)) {
+    if (at.issuerCertificate === undefined) return undefined
+    if (at.issuerCertificate.fingerprint256 === at.fingerprint256) return Math.max(count, 0)
     seen.add(at.fingerprint256)
-    if (at.issuerCertificate.fingerprint256 === at.fingerprint256) break
     at = at.issuerCertificate
     count++
   }
-  return Math.max(count, 0)
+  return undefined
 }
 
 function certificateOf(socket: TLSSocket): PeerCertificate | undefined {

@@ -29,6 +29,8 @@ export interface BrokerStatus {
   /** `connections.count`, `connections.max` and so on. */
   readonly stats: Readonly<Record<string, number>>
   readonly listeners: readonly ListenerStatus[]
+  /** By name, what it has counted: `messages.delivered`, `packets.pub.received` and so on. */
+  readonly gateways: Readonly<Record<string, Readonly<Record<string, number>>>>
   /** Authenticators by chain, then sources, each in its order. */
   readonly backends: readonly BackendReport[]
 }

@@ -240,7 +240,9 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
   #vouch(packet: ConnectPacket): MaybePromise<InternalVerdict> {
     const { listener, options, info, context } = this.#parts
     if (listener.enableAuthn === false) return { kind: 'unasked' }
-    const evidence = { packet, nonce: info.nonce, nowMs: context.now() }
+    const { kind, peer } = this.#connection.transport
+    const origin = { host: peer.host, isWebSocket: kind === 'ws' || kind === 'wss' }
+    const evidence = { packet, nonce: info.nonce, nowMs: context.now(), origin }
     return options.internalAuthn.check(evidence, listener.isGuarded === true)
   }
 
@@ -370,7 +372,7 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
       this.#replies.error(TOO_MANY_SUBSCRIPTIONS)
       return this.#connection.end('quota_exceeded')
     }
-    if (permissions !== undefined && !permissions.maySubscribe(asRouted(subject.text)))
+    if (permissions !== undefined && !permissions.maySubscribe(asRouted(subject.text), group))
       return this.#replies.error(subscribeFailure(subject.text, group, ReasonCode.NotAuthorized))
     const added = this.#subscriptions.add(sid, subject, group)
     const { feed } = added

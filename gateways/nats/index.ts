@@ -9,6 +9,7 @@ import { StreamConnection } from '../stream-connection.ts'
 import { NatsChannel } from './channel.ts'
 import { type NatsConfig, type NatsOptions, natsOptions, natsSchema } from './config.ts'
 import { type DeliveryCounters, deliveryCounters } from './deliveries.ts'
+import { explainInternalAuthn } from './explain.ts'
 import { NatsDecoder, type NatsFrame } from './frame.ts'
 import { infoLine, PROTOCOL_LEVEL, type ServerInfo } from './info.ts'
 import { MessageWriter } from './message.ts'
@@ -25,6 +26,7 @@ export const nats = defineGateway<NatsConfig>({
   schema: natsSchema,
   webSocket: { path: '', subprotocols: ['NATS/1.0', 'NATS'], frames: 'any' },
   acceptsInClear: (config) => !config.tls_handshake_first,
+  explainLogin: explainInternalAuthn,
   create: (config, context) => new NatsGateway(config, context),
 })
 

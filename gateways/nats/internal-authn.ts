@@ -8,7 +8,7 @@ import { isPromise, type MaybePromise } from '../../model/async.ts'
 import { BrokerError } from '../../model/errors.ts'
 import type { InternalAuthnConfig } from './config.ts'
 import type { ConnectPacket } from './info.ts'
-import { checkUserJwt, type JwtTrust } from './jwt.ts'
+import { checkUserJwt, type JwtOrigin, type JwtTrust } from './jwt.ts'
 import { decodeBase64, isSignedBy, type NkeyKind, readNkey } from './nkey.ts'
 import type { Permissions } from './permissions.ts'
 
@@ -23,10 +23,12 @@ export type InternalVerdict =
   /** No method had anything to go by: the gateway's authenticators decide. */
   | { kind: 'unasked' }
 
-interface Evidence {
+/** What a login is judged by. */
+export interface Evidence {
   readonly packet: ConnectPacket
   readonly nonce: string | undefined
   readonly nowMs: number
+  readonly origin: JwtOrigin
 }
 
 interface Method {
@@ -124,17 +126,18 @@ function nkeyMethod(known: ReadonlySet<string>): Method {
 function jwtMethod(trust: JwtTrust): Method {
   return {
     missing: 'jwt_required',
-    check({ packet, nonce, nowMs }) {
+    check({ packet, nonce, nowMs, origin }) {
       const jwt = packet.text('jwt')
       if (jwt === undefined) return undefined
-      if (packet.text('sig') === undefined) return refuse('jwt_sig_required')
-      const answer = checkUserJwt(jwt, trust, nowMs)
+      const answer = checkUserJwt(jwt, trust, nowMs, origin)
       if (answer.kind === 'refused') return answer
-      const { user, permissions, expiresAtMs } = answer
+      const { user, permissions, expiresAtMs, isBearer } = answer
+      if (!isBearer && packet.text('sig') === undefined) return refuse('jwt_sig_required')
       const given = packet.text('nkey')
       if (given !== undefined && given.toUpperCase() !== user) return refuse('jwt_nkey_mismatch')
       const key = readNkey(user, 'user')
-      const problem = key.kind === 'bad' ? key.problem : signatureProblem(packet, nonce, key.key)
+      const problem =
+        key.kind === 'bad' ? key.problem : isBearer ? undefined : signatureProblem(packet, nonce, key.key)
       return problem === undefined
         ? { kind: 'vouched', username: user, permissions, expiresAtMs }
         : refuse(problem)

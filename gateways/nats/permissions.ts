@@ -1,6 +1,9 @@
 import { patternCovers, patternsOverlap, subjectMatches } from './subject.ts'
 
-/** Patterns of subjects. Nothing allowed by name means that everything is which is not denied. */
+/**
+ * Patterns of subjects, those of subscriptions perhaps with a pattern of queue groups behind a space. Nothing allowed
+ * by name means that everything is which is not denied.
+ */
 export interface PermissionList {
   readonly allow: readonly string[]
   readonly deny: readonly string[]
@@ -29,13 +32,35 @@ export class Permissions {
     return allow.length === 0 || allow.some((pattern) => subjectMatches(pattern, subject))
   }
 
-  /** A subscription that could get anything that is denied is refused as a whole. */
-  maySubscribe(pattern: string): boolean {
+  /**
+   * A subscription that could get anything that is denied is refused as a whole.
+   * @param group - its queue group, '' for none
+   */
+  maySubscribe(pattern: string, group: string): boolean {
     const { allow, deny } = this.#subscribe
     if (isDetour(pattern)) return false
-    if (deny.some((denied) => patternsOverlap(denied, pattern))) return false
-    return allow.length === 0 || allow.some((allowed) => patternCovers(allowed, pattern))
+    const isDenied = (entry: string) => patternsOverlap(patternOf(entry), pattern) && isFor(entry, group)
+    if (deny.some(isDenied)) return false
+    if (allow.length === 0) return true
+    const covering = allow.filter((entry) => patternCovers(patternOf(entry), pattern))
+    // Where groups are named for a subject, others may not be used with it.
+    const named = group === '' ? [] : covering.filter((entry) => queueOf(entry) !== undefined)
+    return (named.length > 0 ? named : covering).some((entry) => isFor(entry, group))
   }
+}
+
+function patternOf(entry: string): string {
+  return entry.trim().split(/\s+/)[0] ?? ''
+}
+
+function queueOf(entry: string): string | undefined {
+  return entry.trim().split(/\s+/)[1]
+}
+
+/** One without a queue group is for all subscriptions. */
+function isFor(entry: string, group: string): boolean {
+  const queue = queueOf(entry)
+  return queue === undefined || (group !== '' && subjectMatches(queue, group))
 }
 
 function isDetour(subject: string): boolean {

@@ -79,6 +79,20 @@ describe('delivering', () => {
     expect(publish(pub, '/'.repeat(16), 'x')).toBe(ReasonCode.TopicNameInvalid)
   })
 
+  test('the publisher itself is nobody to reach where all of its subscriptions are No Local', async () => {
+    const pub = await connect(hub, 'pub')
+    await pub.client.subscribe([subscription('t', 0, { noLocal: true })])
+    expect(publish(pub, 't', 'x', 1)).toBe(ReasonCode.NoMatchingSubscribers)
+    await pub.client.subscribe([subscription('+', 0, { noLocal: true })])
+    expect(publish(pub, 't', 'x', 1)).toBe(ReasonCode.NoMatchingSubscribers)
+    const other = await connect(hub, 'other')
+    await other.client.subscribe([subscription('t', 0, { noLocal: true })])
+    expect(publish(pub, 't', 'x', 1)).toBe(ReasonCode.Success)
+    await other.client.unsubscribe(['t'])
+    await pub.client.subscribe([subscription('#')])
+    expect(publish(pub, 't', 'x', 1)).toBe(ReasonCode.Success)
+  })
+
   // [MQTT-3.1.2-25]
   test('a message too large for the peer is dropped and does not take its window', async () => {
     const sub = await connect(hub, 'sub', { receiveMaximum: 1 })

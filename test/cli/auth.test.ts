@@ -123,6 +123,56 @@ test.each([false, true])('the chain is the one of the listener; a broker runs: %
   expect((await place.hubbub(...login('x', '--gateway', 'other'))).stderr).toContain('there are stomp')
 })
 
+test.each([false, true])(
+  'the methods of NATS come before the authenticators; a broker runs: %s',
+  async (runs) => {
+    const nkeys = ['UB4G32YJ2GVZG3KTC3Z7BLIU3PXPJC2Y4QF6SNJUN2XIF3M3E3NDEUCZ']
+    const internal_authn = [
+      { type: 'nkey', nkeys },
+      { type: 'token', token: 'secrettoken' },
+    ]
+    const bind = '127.0.0.1:0'
+    const listeners = {
+      tcp: { default: { bind }, free: { bind, enable_authn: false }, asks: { bind, authentication: CHAIN } },
+    }
+    const place = await withUser({ gateway: { nats: { listeners, internal_authn } } })
+    if (runs) await place.start()
+    const report = async (...args: string[]) => {
+      const { stdout } = await place.hubbub('auth', 'test', '--json', ...args)
+      expect(stdout).not.toContain('secrettoken')
+      return JSON.parse(stdout) as AccessReport
+    }
+    const signature = { who: 'internal_authn:nkey', outcome: 'skipped' }
+    expect(await report('--listener', 'nats:tcp:default', '--password', 'secrettoken')).toMatchObject({
+      client: { username: 'token' },
+      login: { steps: [signature, { who: 'internal_authn:token', outcome: 'allow' }, { who: 'bans' }] },
+      isAllowed: true,
+    })
+    expect(await report('--listener', 'nats:tcp:asks', '--password', 'wrong')).toMatchObject({
+      login: { steps: [signature, { outcome: 'deny', detail: 'invalid_token' }] },
+      isAllowed: false,
+    })
+    const named = ['--username', 'ann', '--password', 'topsecret']
+    expect(await report('--listener', 'nats:tcp:default', ...named)).toMatchObject({
+      login: { steps: [signature, { outcome: 'ignore' }, { who: 'internal_authn', outcome: 'deny' }] },
+      isAllowed: false,
+    })
+    expect(await report('--listener', 'nats:tcp:asks', ...named)).toMatchObject({
+      login: {
+        chain: 'nats:tcp:asks',
+        steps: [
+          signature,
+          { outcome: 'ignore' },
+          { who: 'bans' },
+          { who: 'password_based:built_in_database' },
+          {},
+        ],
+      },
+    })
+    expect(await report('--listener', 'nats:tcp:free', ...named)).toMatchObject({ isAllowed: true })
+  },
+)
+
 test.each([false, true])('bans go first, whatever the listener asks; a broker runs: %s', async (runs) => {
   const place = await withUser()
   if (runs) await place.start()

@@ -111,6 +111,52 @@ test('clients are listed and kicked', async () => {
   expect((await place.hubbub('clients', 'list')).stdout).toBe('')
 })
 
+test('a client of a gateway that has not said who it is is listed, counted and kicked like others', async () => {
+  const listeners = { tcp: { default: { bind: '127.0.0.1:0' } } }
+  const place = new Place({ allow_anonymous: true, gateway: { nats: { mountpoint: 'nats/', listeners } } })
+  await place.start()
+  const { port } = place.log.addressOf('nats:tcp:default') ?? { port: 0 }
+  const peer = connect(port, '127.0.0.1')
+  onTestFinished(() => void peer.destroy())
+  let said = ''
+  const answered = new Promise<void>((resolve) => {
+    peer.on('data', (chunk) => {
+      said += chunk.toString()
+      if (said.endsWith('hi\r\n')) resolve()
+    })
+  })
+  peer.write('SUB a.> 1\r\nSUB b q 2\r\nPUB a.b 2\r\nhi\r\n')
+  await answered
+  const { stdout } = await place.hubbub('clients', 'list', '--json')
+  const client = JSON.parse(stdout) as { clientId: string; connectedAtMs: number }
+  expect(client).toEqual({
+    clientId: expect.stringMatching(/^[0-9a-f]{16}$/),
+    gateway: 'nats',
+    protocol: 'NATS 1',
+    peer: `127.0.0.1:${peer.localPort}`,
+    listener: 'nats:tcp:default',
+    connectedAtMs: expect.any(Number),
+    keepAliveSeconds: 30,
+    subscriptions: 2,
+  })
+  const status = JSON.parse((await place.hubbub('status', '--json')).stdout) as {
+    stats: object
+    gateways: object
+  }
+  expect(status).toMatchObject({
+    stats: { 'connections.count': 1, 'subscriptions.count': 2, 'subscriptions.shared.count': 1 },
+    gateways: { nats: { 'packets.pub.received': 1, 'packets.sub.received': 2, 'messages.delivered': 1 } },
+  })
+  const asMqtt = await place.hubbub('clients', 'kick', client.clientId)
+  expect(asMqtt).toMatchObject({ code: 1, stderr: expect.stringContaining('--gateway') })
+  const closed = new Promise((resolve) => peer.once('close', resolve))
+  expect(await place.hubbub('clients', 'kick', client.clientId, '--gateway', 'nats')).toMatchObject({
+    code: 0,
+  })
+  await closed
+  expect(said).toMatch(/-ERR 'Kicked out'\r\n$/)
+})
+
 test('bans are the same with and without a broker', async () => {
   const place = new Place()
   const ban = ['bans', 'add', 'clientid', 'meter-7', '--reason', 'stolen', '--by', 'ann']

@@ -66,7 +66,9 @@ async function requests(client: NatsConnection, other: NatsConnection): Promise<
   const answers = await Promise.all(['a', 'b', 'c'].map((text) => client.request('double', text)))
   const nobody = await client.request('nobody', '').catch((error: Error) => error.constructor.name)
   const alone = await client.request('double', 'd', { noMux: true, timeout: 2000 })
-  return [answers.map((one) => one.string()), nobody, alone.string()]
+  listen(other, 'itself')
+  const itself = await other.request('itself', '').catch((error: Error) => error.constructor.name)
+  return [answers.map((one) => one.string()), nobody, alone.string(), itself]
 }
 
 async function groups(client: NatsConnection, other: NatsConnection): Promise<unknown[]> {
@@ -334,6 +336,9 @@ test('requests cross: NATS asks MQTT, MQTT asks NATS, and nobody there is told a
   }
 
   await expect(client.request('ask.nobody', '')).rejects.toThrow(/no responders/i)
+  const alone = await connectNats(natsPort(broker), { noEcho: true })
+  listen(alone, 'ask.*')
+  await expect(alone.request('ask.nobody', '')).rejects.toThrow(/no responders/i)
 })
 
 test('users of the gateway log in with name and password, and nobody else does', async () => {

@@ -1,4 +1,5 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import { nkeys } from '@nats-io/transport-node'
 import { hash as hashBcrypt } from '@node-rs/bcrypt'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { withSafeBinds } from '../../../assemble.ts'
@@ -15,6 +16,9 @@ const userKey = keyOf(Buffer.from('cd2a384953589f9823f40f22c427e23c6f6d004f48943
 const operatorKey = keyOf(Buffer.from(Array.from({ length: 32 }, (_, i) => i + 1)))
 const accountKey = keyOf(Buffer.from(Array.from({ length: 32 }, (_, i) => i + 33)))
 const NOW = 1_800_000_000
+/** A signing key of the account. */
+const signer = nkeys.createAccount()
+const SIGNER = signer.getPublicKey()
 
 function keyOf(seed: Buffer) {
   const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
@@ -23,21 +27,24 @@ function keyOf(seed: Buffer) {
 
 function jwtOf(
   claims: object,
-  key: typeof userKey,
+  key: typeof userKey | typeof signer,
   header: object = { typ: 'JWT', alg: 'ed25519-nkey' },
 ): string {
   const body = [header, claims]
     .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
     .join('.')
-  return `${body}.${sign(null, Buffer.from(body), key).toString('base64url')}`
+  const bytes = Buffer.from(body)
+  const signature = 'getPublicKey' in key ? Buffer.from(key.sign(bytes)) : sign(null, bytes, key)
+  return `${body}.${signature.toString('base64url')}`
 }
 
 const account = (nats: object = {}) => jwtOf({ iss: OPERATOR, sub: ACCOUNT, nats }, operatorKey)
 const user = (claims: object = {}, key = accountKey) => jwtOf({ iss: ACCOUNT, sub: USER, ...claims }, key)
 const trustOf = (jwt = account()) => ({ operators: new Set([OPERATOR]), accounts: new Map([[ACCOUNT, jwt]]) })
-const check = (jwt: string, trust = trustOf()) => checkUserJwt(jwt, trust, NOW * 1000)
-const reasonOf = (jwt: string, trust = trustOf()) => {
-  const answer = check(jwt, trust)
+const HERE = { host: '10.1.2.3', isWebSocket: false }
+const check = (jwt: string, trust = trustOf(), from = HERE) => checkUserJwt(jwt, trust, NOW * 1000, from)
+const reasonOf = (jwt: string, trust = trustOf(), from = HERE) => {
+  const answer = check(jwt, trust, from)
   return answer.kind === 'refused' ? answer.reason : answer.kind
 }
 
@@ -180,6 +187,7 @@ describe('JWTs', () => {
       user: USER,
       expiresAtMs: (NOW + 1) * 1000,
       permissions: undefined,
+      isBearer: false,
     })
     const signed = jwtOf({ iss: USER, sub: USER, nats: { issuer_account: ACCOUNT } }, userKey)
     expect(reasonOf(signed)).toBe('jwt_untrusted_signing_key')
@@ -193,6 +201,11 @@ describe('JWTs', () => {
     [user({ nbf: NOW + 1 }), 'jwt_not_before'],
     [user({ exp: 'soon' }), 'invalid_jwt_claims'],
     [user({ nats: { pub: { allow: 'a' } } }), 'invalid_jwt_claims'],
+    [user({ nats: { pub: 'a' } }), 'invalid_jwt_claims'],
+    [user({ nats: { src: 'anywhere' } }), 'invalid_jwt_claims'],
+    [user({ nats: { src: ['10.9.0.0/16'] } }), 'jwt_source_not_allowed'],
+    [user({ nats: { allowed_connection_types: ['WEBSOCKET'] } }), 'jwt_connection_type_not_allowed'],
+    [user({ nats: { times: [{ start: '08:00:00', end: '17:00:00' }] } }), 'jwt_times_not_supported'],
     [user({ sub: ACCOUNT }), 'invalid_jwt_subject'],
     [user({ iss: OPERATOR }), 'jwt_account_not_found'],
     [user({}, userKey), 'invalid_jwt_signature'],
@@ -211,5 +224,85 @@ describe('JWTs', () => {
     expect(reasonOf(user(), trustOf(jwtOf({ iss: OPERATOR, sub: ACCOUNT }, accountKey)))).toBe(
       'invalid_jwt_signature',
     )
+  })
+  test('may say where their user comes from', () => {
+    const nats = { src: ['192.168.0.0/16', '10.1.0.0/16'], allowed_connection_types: ['standard'], times: [] }
+    expect(reasonOf(user({ nats }))).toBe('valid')
+    expect(reasonOf(user({ nats: { src: '192.168.0.0/16,10.1.2.3' } }))).toBe('valid')
+    expect(reasonOf(user({ nats }), trustOf(), { host: 'fe80::1', isWebSocket: false })).toBe(
+      'jwt_source_not_allowed',
+    )
+    expect(reasonOf(user({ nats }), trustOf(), { ...HERE, isWebSocket: true })).toBe(
+      'jwt_connection_type_not_allowed',
+    )
+  })
+
+  test('are taken back by the account up to some time, of one user or of all', () => {
+    for (const who of [USER, '*']) {
+      const trust = trustOf(account({ revocations: { [who]: NOW - 10 } }))
+      expect(reasonOf(user({ iat: NOW - 10 }), trust)).toBe('jwt_revoked')
+      expect(reasonOf(user(), trust)).toBe('jwt_revoked')
+      expect(reasonOf(user({ iat: NOW - 9 }), trust)).toBe('valid')
+    }
+    expect(reasonOf(user(), trustOf(account({ revocations: { [ACCOUNT]: NOW } })))).toBe('valid')
+  })
+
+  test('without permissions of their own give those of the account', () => {
+    const trust = trustOf(account({ default_permissions: { pub: { allow: ['a'] }, sub: {} } }))
+    for (const nats of [{}, { pub: {}, sub: {} }]) {
+      const answer = check(user({ nats }), trust)
+      const permissions = answer.kind === 'valid' ? answer.permissions : undefined
+      expect([permissions?.mayPublish('a'), permissions?.mayPublish('b')]).toEqual([true, false])
+    }
+    const own = check(user({ nats: { sub: { deny: ['b'] } } }), trust)
+    expect(own.kind === 'valid' && own.permissions?.mayPublish('b')).toBe(true)
+  })
+
+  test('of a scoped signing key say what its template says', () => {
+    const of = (key: object) =>
+      trustOf(account({ signing_keys: [{ kind: 'user_scope', key: SIGNER, ...key }] }))
+    const signed = (nats: object = {}) =>
+      jwtOf({ iss: SIGNER, sub: USER, nats: { issuer_account: ACCOUNT, ...nats } }, signer)
+    const trust = of({ template: { pub: { allow: ['a'] }, src: ['10.0.0.0/8'], bearer_token: true } })
+    const answer = check(signed({ bearer_token: false }), trust)
+    expect(answer).toMatchObject({ kind: 'valid', isBearer: true })
+    expect(answer.kind === 'valid' && answer.permissions?.mayPublish('b')).toBe(false)
+    expect(reasonOf(signed(), trust, { host: '1.2.3.4', isWebSocket: false })).toBe('jwt_source_not_allowed')
+    expect(reasonOf(signed({ pub: { allow: ['b'] } }), trust)).toBe('jwt_scope_violated')
+    expect(reasonOf(signed(), of({ kind: 'other' }))).toBe('jwt_scope_violated')
+    const named = of({ template: { pub: { allow: ['{{name()}}.>'] } } })
+    expect(reasonOf(signed(), named)).toBe('jwt_template_not_supported')
+    expect(reasonOf(signed(), trustOf(account({ signing_keys: [SIGNER] })))).toBe('valid')
+    expect(reasonOf(signed())).toBe('jwt_untrusted_signing_key')
+  })
+
+  test('may name queue groups with what may be subscribed to', () => {
+    const permissions = (sub: object) => {
+      const answer = check(user({ nats: { sub } }))
+      if (answer.kind !== 'valid' || answer.permissions === undefined) throw new Error('no permissions')
+      const { permissions } = answer
+      return (...groups: string[]) => groups.map((group) => permissions.maySubscribe('a.b', group))
+    }
+    expect(permissions({ allow: ['a.*'] })('', 'x')).toEqual([true, true])
+    expect(permissions({ allow: ['a.b v1.*'] })('', 'x', 'v1.x')).toEqual([false, false, true])
+    expect(permissions({ allow: ['a.b', 'a.* v1'] })('', 'x', 'v1')).toEqual([true, false, true])
+    expect(permissions({ deny: ['a.> *.dev'] })('', 'x.dev', 'x')).toEqual([true, false, true])
+    expect(permissions({ deny: ['a.>'] })('', 'x')).toEqual([false, false])
+  })
+
+  test('of a bearer need no signature, unless the account says so', () => {
+    const jwt = user({ nats: { bearer_token: true } })
+    const bedOf = (nats: object) => {
+      const resolver = { type: 'memory', resolver_preload: [{ pubkey: ACCOUNT, jwt: account(nats) }] }
+      return natsBed({ internal_authn: [{ type: 'jwt', trusted_operators: [OPERATOR], resolver }] })
+    }
+    const connect = `CONNECT ${JSON.stringify({ jwt })}`
+    expect(bedOf({}).peer().send(connect).said()).toBe('+OK|')
+    expect(
+      bedOf({ limits: { disallow_bearer: true } })
+        .peer()
+        .send(connect)
+        .said(),
+    ).toBe(REFUSED)
   })
 })
