@@ -10,6 +10,7 @@ import { Pattern } from '../model/pattern.ts'
 import type { AuthzCache, CachedAnswer } from './cache.ts'
 import { checkedTopic } from './checked-topic.ts'
 import { type CompiledRule, compileRules, firstMatch } from './rule.ts'
+import { SettledAnswers } from './settled-answers.ts'
 import type { Source, SourceAnswer } from './source.ts'
 
 type Result = FoldResult<Authorization>
@@ -76,6 +77,7 @@ export class AuthzChain {
   readonly #now: () => number
   readonly #log: Logger
   readonly #noMatch: Result
+  readonly #settled: SettledAnswers
   /** Decisions that wait for a source. */
   #pending = 0
   #whenIdle: (() => void) | undefined
@@ -110,6 +112,8 @@ export class AuthzChain {
     this.#now = now
     this.#log = log
     this.#noMatch = { ok: { result: options.noMatch, from: 'default' } }
+    const first = this.links[0]?.source
+    this.#settled = new SettledAnswers((client, action) => first?.settled?.(client, action))
   }
 
   /**
@@ -131,6 +135,10 @@ export class AuthzChain {
     if (client.acl !== undefined && (client.authExpiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#now()) {
       return this.#counted(LOGIN_EXPIRED)
     }
+    if (action.kind === 'publish' && client.acl === undefined) {
+      const settled = this.#settled.get(client, action)
+      if (settled !== undefined) return this.#saysFirst(settled)
+    }
     const own = this.#rulesOf(client.acl)
     const cache = action.kind === 'publish' && own?.mayChange !== true ? this.#cache : undefined
     if (action.kind === 'publish' && cache !== undefined) {
@@ -148,6 +156,17 @@ export class AuthzChain {
     if (said === undefined) return this.#askFrom(0, false, since, value, client, action, topic)
     this.#remember(since, client, action, topic, said)
     return this.#matched(said, said === 'allow' ? ACL_ALLOW : ACL_DENY)
+  }
+
+  /** A client whose rights have changed while it is connected; all of them if left out. */
+  forget(client?: ClientInfo): void {
+    if (client === undefined) {
+      this.#settled.clear()
+      this.#cache?.clear()
+    } else {
+      this.#settled.forget(client)
+      this.#cache?.forget(client)
+    }
   }
 
   /** Nothing is being decided. */
@@ -173,6 +192,14 @@ export class AuthzChain {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.links.map(async ({ source }) => source.close()))
+  }
+
+  /** What the first source says about every topic. */
+  #saysFirst(settled: Permission): Result {
+    const link = this.links[0] as SourceLink
+    link.counters.total++
+    link.counters[settled]++
+    return this.#matched(settled, settled === 'allow' ? link.allow : link.deny)
   }
 
   #topicOf(client: ClientInfo, action: Action, topic: string): string {

@@ -1,7 +1,7 @@
 /** `file`: rules from a file in the format of acl.conf, or from the config itself. */
 import { readFile } from 'node:fs/promises'
 import Type from 'typebox'
-import type { Action } from '../model/access.ts'
+import type { Action, Permission } from '../model/access.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import { configPath } from '../model/config-path.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
@@ -69,6 +69,10 @@ export class FileSource implements Source {
 
   authorize(client: ClientInfo, action: Action, topic: string): SourceAnswer {
     return this.#rules.firstMatch(client, action, topic) ?? 'ignore'
+  }
+
+  settled(client: ClientInfo, action: Action): Permission | undefined {
+    return this.#rules.settled(client, action)
   }
 
   /** @throws BrokerError CONFIG_INVALID, and the rules stay as they were */

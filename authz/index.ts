@@ -87,7 +87,7 @@ export class Authz {
   attach(bus: HookBus): void {
     bus.put('client.authorize', 'authz', this.authorize, { priority: AUTHZ_PRIORITY })
     // Who authenticates again may do something else from now on.
-    bus.put('client.check_authn_complete', 'authz', (client) => this.#cache?.forget(client))
+    bus.put('client.check_authn_complete', 'authz', (client) => this.#chain.forget(client))
   }
 
   /** The function for `client.authorize`. */
@@ -102,7 +102,7 @@ export class Authz {
   async reload(): Promise<void> {
     const reloads = this.#chain.links.map(async ({ source }) => source.reload?.())
     const results = await Promise.allSettled(reloads)
-    this.#cache?.clear()
+    this.#chain.forget()
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 

@@ -68,6 +68,22 @@ export class RuleIndex {
     }
   }
 
+  /**
+   * What `firstMatch` says about every topic; undefined if that depends on it. So it is where a rule for all topics comes
+   * and the ones before it say the same, or are not about this client and action.
+   */
+  settled(client: ClientInfo, action: Action): Permission | undefined {
+    const bit = bitOf(action)
+    let said: Permission | undefined
+    for (const { permission, actions, who, topics } of this.#rules) {
+      if ((actions & bit) === 0 || (who !== undefined && !who(client))) continue
+      if (said !== undefined && said !== permission) return undefined
+      if (topics === undefined) return permission
+      said = permission
+    }
+    return undefined
+  }
+
   #listsFor(levels: readonly string[]): (readonly number[])[] {
     const lists = [this.#others]
     for (const { kind, level, length, rules } of this.#places) {

@@ -1,7 +1,7 @@
 /** What an authorization source promises, and how one is declared so that config and chain can build it. */
 import type { TSchema } from 'typebox'
 import type { ConnectorCounters, ConnectorStatus } from '../connectors/connector.ts'
-import type { Action } from '../model/access.ts'
+import type { Action, Permission } from '../model/access.ts'
 import type { MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { Logger } from '../model/log.ts'
@@ -20,6 +20,11 @@ export interface Source {
    * @throws BrokerError BACKEND_FAILED, BACKEND_TIMEOUT
    */
   authorize(client: ClientInfo, action: Action, topic: string): MaybePromise<SourceAnswer>
+  /**
+   * What `authorize` says to this client about every topic, until the client authenticates again or this is reloaded.
+   * Undefined, or no such method: that depends on the topic, or may change at any time.
+   */
+  settled?(client: ClientInfo, action: Action): Permission | undefined
   /** How the connection to its backend is; undefined if it has none. */
   readonly status?: ConnectorStatus | undefined
   /** What it has asked its backend. */

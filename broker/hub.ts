@@ -388,7 +388,7 @@ export class Hub {
   }
 
   #route(message: Message): MaybePromise<ReasonCode> {
-    const route = this.kernel.router.route(message.topic)
+    const route = this.kernel.router.routeOf(message)
     // A rule or a delay may have brought a client's message here.
     if (route.isReserved) return ReasonCode.NotAuthorized
     const { maxTopicLevels, messageExpiryMs } = this.limitsOf(message.publisher)

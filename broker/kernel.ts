@@ -113,7 +113,7 @@ export class Kernel extends AedesKernel {
   retain(message: Message): MaybePromise<number> {
     return andThen(this.retainer.store(message), () => {
       message.stored = this.storage.durable?.unsafe
-      return this.retainer.hides(message) ? 0 : this.dispatch(message, this.router.route(message.topic))
+      return this.retainer.hides(message) ? 0 : this.dispatch(message, this.router.routeOf(message))
     })
   }
 

@@ -1,6 +1,9 @@
 import type { Socket } from 'node:net'
 import { BaseTransport, type TransportContext, type TransportInfo } from './base-transport.ts'
+import { SharedReads } from './shared-reads.ts'
 import type { PutOff, TurnBudget } from './turn-budget.ts'
+
+const READS = new SharedReads()
 
 /** A TCP or TLS peer. The socket must have been accepted with `allowHalfOpen`. */
 export class StreamTransport extends BaseTransport implements PutOff {
@@ -63,7 +66,8 @@ export class StreamTransport extends BaseTransport implements PutOff {
 
   protected startReading(): void {
     const socket = this.#socket
-    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    if (this.kind !== 'tcp' || !READS.attach(socket, (chunk) => this.#read(chunk)))
+      socket.on('data', (chunk: Buffer) => this.#read(chunk))
     // The peer sends no more, but may still read: answers to its last packets go out first.
     socket.on('end', () => this.endBecause({ kind: 'peer_closed' }))
     if (!this.#paused) socket.resume()

@@ -1,4 +1,5 @@
 import type { ClientInfo } from './client-info.ts'
+import type { KnownTopic } from './known-topic.ts'
 import { PayloadSlab } from './payload-slab.ts'
 
 export type QoS = 0 | 1 | 2
@@ -38,6 +39,8 @@ export class Message {
   bytes: Uint8Array
   start: number
   end: number
+  /** What is known of its topic, if its publisher's protocol keeps such; of no meaning once the topic is another. */
+  known: KnownTopic | undefined
   /** Encoded forms shared by deliveries: see broker/mqtt/encode-publish.ts. Owned by the encoder. */
   wire: unknown
   /**
@@ -78,6 +81,7 @@ export class Message {
     this.bytes = bytes
     this.start = start
     this.end = end
+    this.known = undefined
     this.wire = undefined
     this.packetAt = -1
     this.plain = undefined

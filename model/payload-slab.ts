@@ -1,4 +1,4 @@
-import { copyBytes } from './copy-bytes.ts'
+import { RunCopier } from './run-copier.ts'
 
 /** Size of a slab: what one long-lived small payload can pin at the most. */
 const SLAB_BYTES = 8192
@@ -12,6 +12,7 @@ export class PayloadSlab {
   /** Holds what `copy` was called for last, from the offset it returned on. */
   buffer = Buffer.alloc(0)
   #used = 0
+  readonly #copier = new RunCopier()
 
   /** Copies `bytes[start..end)` into `buffer`. @returns where it is in there */
   copy(bytes: Uint8Array, start: number, end: number): number {
@@ -27,7 +28,7 @@ export class PayloadSlab {
       this.#used = 0
     }
     const at = this.#used
-    copyBytes(this.buffer, at, bytes, start, end)
+    this.#copier.copy(this.buffer, at, bytes, start, end)
     this.#used += length
     return at
   }

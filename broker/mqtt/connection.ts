@@ -10,6 +10,7 @@ import { MAX_TURN_BYTES, Unread } from '../../listeners/unread.ts'
 import { isPromise, type MaybePromise, nextTurn } from '../../model/async.ts'
 import { DISCONNECT_CODES, type DisconnectReason } from '../../model/disconnect-reason.ts'
 import { faultOf, messageOf } from '../../model/errors.ts'
+import type { KnownTopic } from '../../model/known-topic.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { Deadline } from '../../model/timers.ts'
 import type { Delivery, Receiver } from '../broker.ts'
@@ -51,7 +52,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   /** Request Problem Information [MQTT-3.1.2-29] */
   wantsReasons = true
   /** Topics of the client's aliases, made with its first one. */
-  aliases: Map<number, string> | undefined
+  aliases: Map<number, KnownTopic> | undefined
   /** Aliases for the client; undefined = it wants none. */
   outboundAliases: OutboundAliases | undefined
   /** What waits until the storage has it; made with the first answer that has to. */

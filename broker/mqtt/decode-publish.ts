@@ -4,6 +4,7 @@
  *     0x30 | dup << 3 | qos << 1 | retain, remaining length
  *     topic (string) | packet id (2 bytes, QoS > 0) | properties (5.0) | payload (the rest)
  */
+import { KnownTopic } from '../../model/known-topic.ts'
 import type { QoS } from '../../model/message.ts'
 import { bodyStart } from './frame.ts'
 import { cutShort, malformed, protocolError, topicInvalid } from './mqtt-error.ts'
@@ -13,11 +14,14 @@ import { Scope } from './property-table.ts'
 import { Reader } from './read.ts'
 import type { TopicCache } from './topic-cache.ts'
 
+const NO_TOPIC = new KnownTopic('')
+
 /** An object for `decodePublish` to fill. */
 export function emptyPublish(): PublishPacket {
   return {
     type: 3,
     topic: '',
+    known: NO_TOPIC,
     bytes: Buffer.alloc(0),
     payloadStart: 0,
     payloadEnd: 0,
@@ -51,7 +55,9 @@ export function decodePublish(
   if (at + 2 > end) throw cutShort('topic length')
   const topicEnd = at + 2 + (((buf[at] as number) << 8) | (buf[at + 1] as number))
   if (topicEnd > end) throw cutShort('topic')
-  into.topic = topics.get(buf, at + 2, topicEnd) // [MQTT-3.3.2-1] the topic is the first field
+  const known = topics.get(buf, at + 2, topicEnd) // [MQTT-3.3.2-1] the topic is the first field
+  into.known = known
+  into.topic = known.name
   at = topicEnd
   into.packetId = 0 // [MQTT-2.2.1-2] none at QoS 0
   if (qos !== 0) {

@@ -53,7 +53,7 @@ export function handlePublish(
 function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {
   const { topic, bytes, qos, retain, payloadStart, payloadEnd } = packet
   const properties = packet.properties as MessageProperties | undefined
-  return new Message(
+  const message = new Message(
     topic,
     bytes,
     qos,
@@ -64,6 +64,8 @@ function toMessage(connection: MqttConnection, client: HubClient, packet: Publis
     payloadStart,
     payloadEnd,
   )
+  message.known = packet.known
+  return message
 }
 
 /** Aliases are per connection and direction [MQTT-3.3.2-7]. */
@@ -81,11 +83,12 @@ function resolveAlias(connection: MqttConnection, packet: PublishPacket): void {
   packet.properties = Object.keys(others).length === 0 ? undefined : others
   connection.aliases ??= new Map()
   if (packet.topic !== '')
-    connection.aliases.set(topicAlias, packet.topic) // [MQTT-3.3.2-12]
+    connection.aliases.set(topicAlias, packet.known) // [MQTT-3.3.2-12]
   else {
-    const topic = connection.aliases.get(topicAlias)
-    if (topic === undefined) throw protocolError(`topic alias ${topicAlias} has no topic yet`)
-    packet.topic = topic
+    const known = connection.aliases.get(topicAlias)
+    if (known === undefined) throw protocolError(`topic alias ${topicAlias} has no topic yet`)
+    packet.known = known
+    packet.topic = known.name
   }
 }
 

@@ -1,4 +1,5 @@
 /** MQTT control packets as values: what decode.ts yields and encode.ts takes. MQTT 5.0 §3; 3.1 and 3.1.1 are subsets. */
+import type { KnownTopic } from '../../model/known-topic.ts'
 import type { MessageProperties, QoS } from '../../model/message.ts'
 import type { ReasonCode } from '../../model/reason-codes.ts'
 
@@ -85,6 +86,8 @@ export interface ConnackPacket {
 export interface PublishPacket {
   type: 3
   topic: string
+  /** The same, with what is known of it. */
+  known: KnownTopic
   /** The chunk it arrived in; the payload is `bytes[payloadStart..payloadEnd)`. */
   bytes: Buffer
   payloadStart: number

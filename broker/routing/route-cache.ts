@@ -12,9 +12,12 @@ import type { Route } from './route.ts'
 
 /** A route as the cache keeps it. */
 export interface CachedRoute extends Route {
-  /** Number of the change up to which it is known to be right. The cache's. */
+  /** Number of the change up to which it is known to be right, or NOT_CACHED. The cache's. */
   checkedAt: number
 }
+
+/** The `checkedAt` of a route that the cache does not keep, so that nobody tells when it is no longer right. */
+export const NOT_CACHED = -1
 
 /** Places for marks, and bits for topics seen: powers of two. */
 const MARKS = 16_384
@@ -52,6 +55,11 @@ export class RouteCache {
     return this.#young.size + this.#old.size
   }
 
+  /** Whether a route that came from here is right still; false also where that would have to be looked up. */
+  isCurrent(route: CachedRoute): boolean {
+    return route.checkedAt === this.#change
+  }
+
   get(topic: string): Route | undefined {
     const last = this.#last
     if (last !== undefined && topic === this.#lastTopic && last.checkedAt === this.#change) return last
@@ -75,8 +83,15 @@ export class RouteCache {
   /** A topic's own subscriptions have changed. */
   forgetTopic(topic: string): void {
     if (topic === this.#lastTopic) this.#last = undefined
-    this.#young.delete(topic)
-    this.#old.delete(topic)
+    this.#drop(topic, this.#young)
+    this.#drop(topic, this.#old)
+  }
+
+  #drop(topic: string, routes: Map<string, CachedRoute>): void {
+    const route = routes.get(topic)
+    if (route === undefined) return
+    route.checkedAt = NOT_CACHED
+    routes.delete(topic)
   }
 
   /** The subscriptions of a filter with wildcards have changed. */
@@ -111,6 +126,8 @@ export class RouteCache {
     if (this.#young.size >= this.#maxYoung) {
       this.#old = this.#young
       this.#young = new Map()
+      // Those that go cannot be told when their own topic changes: all have to be looked up once more.
+      this.#change++
     }
     this.#young.set(topic, route)
   }

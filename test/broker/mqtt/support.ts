@@ -41,7 +41,7 @@ export function packet(header: string, ...body: string[]): Buffer {
 }
 
 /** A PUBLISH with its payload cut out, so that it can be compared. */
-type DecodedPublish = Omit<PublishPacket, 'bytes' | 'payloadStart' | 'payloadEnd'> & { payload: Buffer }
+type DecodedPublish = Omit<PublishPacket, 'known' | 'bytes' | 'payloadStart' | 'payloadEnd'> & { payload: Buffer }
 
 /** Cuts and decodes the one packet in `buf`, as a connection would. */
 export function decode(
@@ -53,7 +53,8 @@ export function decode(
   if ((buf[0] as number) >> 4 !== PacketType.PUBLISH) return decodePacket(version, buf, 0, buf.length)
   const into = emptyPublish()
   decodePublish(version, buf, 0, buf.length, into, topics)
-  const { bytes, payloadStart, payloadEnd, ...rest } = into
+  const { known, bytes, payloadStart, payloadEnd, ...rest } = into
+  expect(known.name).toBe(rest.topic)
   return { ...rest, payload: bytes.subarray(payloadStart, payloadEnd) }
 }
 
