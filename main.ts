@@ -39,9 +39,11 @@ import type { ListenerCounters } from './listeners/connection-limits.ts'
 import { PskFile } from './listeners/dtls/psk-file.ts'
 import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
+import { SharedReads } from './listeners/shared-reads.ts'
 import type { Address } from './listeners/transport.ts'
 import { TurnBudget } from './listeners/turn-budget.ts'
 import { CoarseClock } from './model/coarse-clock.ts'
+import { tuneEngine } from './model/engine.ts'
 import { messageOf } from './model/errors.ts'
 import { packageRoot, packageVersion } from './model/packaged.ts'
 import { createLog, type Log } from './observability/log.ts'
@@ -58,6 +60,7 @@ export interface RunOptions {
  * @throws BrokerError CONFIG_INVALID, LISTEN_FAILED: nothing is left open
  */
 export async function run(options: RunOptions): Promise<{ stop(): Promise<void> }> {
+  tuneEngine()
   const { config, unused } = load(options)
   const log = createLog(config.log)
   warnOfUnused(unused, log)
@@ -119,7 +122,11 @@ export class Hubbub {
   readonly #features: Features
   readonly #control: ControlServer
   readonly #clock: CoarseClock
-  readonly #listening: ListenerContext = { flushQueue: new FlushQueue(), turns: new TurnBudget() }
+  readonly #listening: ListenerContext = {
+    flushQueue: new FlushQueue(),
+    turns: new TurnBudget(),
+    reads: new SharedReads(),
+  }
   readonly #psk: PskFile
   readonly #gateways = new Map<string, GatewayHost>()
   #config: Config

@@ -198,8 +198,17 @@ export class AuthzChain {
   #saysFirst(settled: Permission): Result {
     const link = this.links[0] as SourceLink
     link.counters.total++
-    link.counters[settled]++
-    return this.#matched(settled, settled === 'allow' ? link.allow : link.deny)
+    // By their names: this is called for each message.
+    if (settled === 'allow') {
+      link.counters.allow++
+      this.counters.matchedAllow++
+      this.counters.allow++
+      return link.allow
+    }
+    link.counters.deny++
+    this.counters.matchedDeny++
+    this.counters.deny++
+    return link.deny
   }
 
   #topicOf(client: ClientInfo, action: Action, topic: string): string {

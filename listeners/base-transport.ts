@@ -4,6 +4,7 @@ import type { Logger } from '../model/log.ts'
 import type { FlushQueue } from './flush-queue.ts'
 import { type Carrier, type OutboxLimits, StreamOutbox } from './outbox.ts'
 import { isLimited, Pace, type RateLimits } from './pace.ts'
+import type { SharedReads } from './shared-reads.ts'
 import type { Address, CloseReason, Transport, TransportHandler, TransportKind } from './transport.ts'
 import type { TurnBudget } from './turn-budget.ts'
 
@@ -25,6 +26,8 @@ export interface Traffic {
 export interface TransportContext {
   flushQueue: FlushQueue
   turns: TurnBudget
+  /** Left out: sockets are read as Node does. */
+  reads?: SharedReads
   log: Logger
   limits: OutboxLimits
   /** Destroying sends RST instead of FIN, which leaves no TIME_WAIT behind. */

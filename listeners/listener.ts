@@ -15,6 +15,7 @@ import { type Admission, ConnectionGate, type ListenerCounters } from './connect
 import { FlushQueue } from './flush-queue.ts'
 import type { ListenerOptions } from './options.ts'
 import { Pipeline } from './pipeline.ts'
+import { SharedReads } from './shared-reads.ts'
 import { createTlsMemory, type PskLookup, type TlsMemory } from './tls-step.ts'
 import type { Address, Transport } from './transport.ts'
 import { TurnBudget } from './turn-budget.ts'
@@ -45,6 +46,7 @@ export interface Listener {
 export interface ListenerContext {
   flushQueue?: FlushQueue
   turns?: TurnBudget
+  reads?: SharedReads
   /** Where the bytes of all their transports are counted. */
   traffic?: Traffic
   pskLookup?: PskLookup
@@ -78,6 +80,7 @@ class StreamListener implements Listener {
   readonly #context: ListenerContext
   readonly #flushQueue: FlushQueue
   readonly #turns: TurnBudget
+  readonly #reads: SharedReads
   readonly #gate: ConnectionGate
   /** Every open socket; `undefined` until a transport has come out of it. */
   readonly #peers = new Map<Socket, BaseTransport | undefined>()
@@ -101,6 +104,7 @@ class StreamListener implements Listener {
     this.#context = context
     this.#flushQueue = context.flushQueue ?? new FlushQueue()
     this.#turns = context.turns ?? new TurnBudget()
+    this.#reads = context.reads ?? new SharedReads()
     this.#pipeline = this.#build(options)
     this.#gate = new ConnectionGate({ ...options, rules: this.#pipeline.rules })
   }
@@ -185,6 +189,7 @@ class StreamListener implements Listener {
     return new Pipeline(options, {
       flushQueue: this.#flushQueue,
       turns: this.#turns,
+      reads: this.#reads,
       log: this.#log,
       traffic: this.#context.traffic ?? { bytesReceived: 0, bytesSent: 0 },
       pskLookup: this.#context.pskLookup,

@@ -5,6 +5,7 @@ import { AccessRules, plainHost } from './access-rules.ts'
 import type { TransportContext, TransportInfo } from './base-transport.ts'
 import type { ListenerOptions } from './options.ts'
 import { readProxyHeader } from './proxy-step.ts'
+import type { SharedReads } from './shared-reads.ts'
 import { StreamTransport } from './stream-transport.ts'
 import { type PskLookup, type TlsMemory, TlsStep } from './tls-step.ts'
 import type { Address } from './transport.ts'
@@ -28,6 +29,7 @@ export interface PipelineEnd {
 export interface PipelineContext {
   flushQueue: TransportContext['flushQueue']
   turns: TransportContext['turns']
+  reads: SharedReads
   log: TransportContext['log']
   traffic: TransportContext['traffic']
   pskLookup: PskLookup | undefined
@@ -63,6 +65,7 @@ export class Pipeline {
     this.#transport = {
       flushQueue: context.flushQueue,
       turns: context.turns,
+      reads: context.reads,
       log: context.log,
       traffic: context.traffic,
       limits: tcp,

@@ -1,47 +1,49 @@
 /**
- * Reads from sockets into one buffer that all of them share, and copies what has come into slabs. Node makes a buffer of
- * 64 KB for every read, to be cut down, wrapped and collected, which costs more than to handle the packets in it.
+ * Reads from all sockets into one buffer, and copies what has come one behind the other. Node makes a buffer of
+ * 64 KB for every read, to be cut down, wrapped and collected, which costs as much as to handle ten packets.
  *
- * This is what Node's own option `onread` does, which only outgoing sockets can be given; the fields that it sets are
- * looked up on a socket made with it. Where they are not found, sockets are read as usual.
+ * This is what Node's own option `onread` does, which only outgoing sockets can be given. The fields it sets are looked
+ * for on a socket made with it; where they are not found, sockets are read as usual.
  */
 import { Socket } from 'node:net'
 
-/** What libuv asks for. */
+/** As much as Node reads at once. */
 const READ_BYTES = 65_536
-/** Chunks are copied one behind the other into slabs of this size, which live as long as somebody holds one of them. */
+/** Chunks lie in slabs of this size, each of which lives as long as somebody holds one of its chunks. */
 const SLAB_BYTES = 65_536
 
-type Fields = { [field: symbol]: unknown }
-interface Handle {
-  useUserBuffer(buffer: Uint8Array): void
-}
-
-/** Node's own fields for `onread`. */
-interface OnReadFields {
+/** Node's own names for what `onread` has set. */
+interface Names {
   readonly buffer: symbol
   readonly callback: symbol
 }
 
+/** The inside of a socket. */
+interface Inside {
+  _handle?: { useUserBuffer?(buffer: Uint8Array): void } | null
+  [name: symbol]: unknown
+}
+
 /** One per process is enough. */
 export class SharedReads {
-  readonly #fields = findFields()
+  readonly #names = findNames()
   readonly #shared = Buffer.allocUnsafeSlow(READ_BYTES)
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
   #used = 0
 
   /**
-   * Has `onChunk` called with what the socket reads from now on, in place of its 'data' events. Chunks are never written to
-   * again. To be called before the socket reads, which `resume` starts.
-   * @returns false if this version of Node cannot, and nothing was changed
+   * Has `onChunk` called with what the socket reads from now on, in place of its 'data' event: `pause`, `resume` and
+   * 'end' stay as they are. A chunk is never written to again.
+   * @returns false if that cannot be, and nothing was changed
    */
   attach(socket: Socket, onChunk: (chunk: Buffer) => void): boolean {
-    const { _handle: handle } = socket as unknown as { _handle?: Partial<Handle> | null }
-    if (this.#fields === undefined || typeof handle?.useUserBuffer !== 'function') return false
-    const fields = socket as unknown as Fields
-    fields[this.#fields.buffer] = this.#shared
-    fields[this.#fields.callback] = (bytes: number) => onChunk(this.#take(bytes))
-    handle.useUserBuffer(this.#shared)
+    const inside = socket as unknown as Inside
+    // What was read before must come first.
+    if (this.#names === undefined || socket.readableLength > 0) return false
+    if (typeof inside._handle?.useUserBuffer !== 'function') return false
+    inside[this.#names.buffer] = this.#shared
+    inside[this.#names.callback] = (bytes: number) => onChunk(this.#take(bytes))
+    inside._handle.useUserBuffer(this.#shared)
     return true
   }
 
@@ -52,21 +54,20 @@ export class SharedReads {
     }
     const chunk = this.#slab.subarray(this.#used, this.#used + bytes)
     this.#used += bytes
-    if (bytes === READ_BYTES) chunk.set(this.#shared)
-    else this.#shared.copy(chunk, 0, 0, bytes)
+    this.#shared.copy(chunk, 0, 0, bytes)
     return chunk
   }
 }
 
-function findFields(): OnReadFields | undefined {
+function findNames(): Names | undefined {
   const buffer = Buffer.alloc(1)
   const callback = () => true
   const probe = new Socket({ onread: { buffer, callback } } as object)
-  const fields = probe as unknown as Fields
-  const symbols = Object.getOwnPropertySymbols(probe)
-  const bufferField = symbols.find((symbol) => fields[symbol] === buffer)
-  const callbackField = symbols.find((symbol) => fields[symbol] === callback)
+  const inside = probe as unknown as Inside
+  const named = (value: unknown) =>
+    Object.getOwnPropertySymbols(inside).find((name) => inside[name] === value)
+  const names = { buffer: named(buffer), callback: named(callback) }
   probe.destroy()
-  if (bufferField === undefined || callbackField === undefined) return undefined
-  return { buffer: bufferField, callback: callbackField }
+  if (names.buffer === undefined || names.callback === undefined) return undefined
+  return { buffer: names.buffer, callback: names.callback }
 }

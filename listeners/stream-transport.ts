@@ -1,15 +1,14 @@
 import type { Socket } from 'node:net'
 import { BaseTransport, type TransportContext, type TransportInfo } from './base-transport.ts'
-import { SharedReads } from './shared-reads.ts'
+import type { SharedReads } from './shared-reads.ts'
 import type { PutOff, TurnBudget } from './turn-budget.ts'
-
-const READS = new SharedReads()
 
 /** A TCP or TLS peer. The socket must have been accepted with `allowHalfOpen`. */
 export class StreamTransport extends BaseTransport implements PutOff {
   readonly #socket: Socket
   readonly #nolinger: boolean
   readonly #turns: TurnBudget
+  readonly #reads: SharedReads | undefined
   #paused = false
   /** Read too late in a turn; the socket is paused meanwhile. */
   #held: Buffer[] = []
@@ -19,6 +18,7 @@ export class StreamTransport extends BaseTransport implements PutOff {
     this.#socket = socket
     this.#nolinger = context.nolinger
     this.#turns = context.turns
+    this.#reads = context.reads
     socket.on('error', (error) => this.destroyBecause({ kind: 'error', error }))
     socket.on('close', () => this.closed({ kind: 'peer_closed' }))
   }
@@ -66,11 +66,13 @@ export class StreamTransport extends BaseTransport implements PutOff {
 
   protected startReading(): void {
     const socket = this.#socket
-    if (this.kind !== 'tcp' || !READS.attach(socket, (chunk) => this.#read(chunk)))
-      socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    const read = (chunk: Buffer) => this.#read(chunk)
+    // TLS and WebSocket have buffers of their own.
+    if (this.kind !== 'tcp' || this.#reads?.attach(socket, read) !== true) socket.on('data', read)
     // The peer sends no more, but may still read: answers to its last packets go out first.
     socket.on('end', () => this.endBecause({ kind: 'peer_closed' }))
-    if (!this.#paused) socket.resume()
+    if (this.#paused) socket.pause()
+    else socket.resume()
   }
 
   #read(chunk: Buffer): void {

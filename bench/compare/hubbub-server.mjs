@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { loadConfig } from '../../dist/config/load.js'
 import { configSchema } from '../../dist/config/schema.js'
 import { Hubbub } from '../../dist/main.js'
+import { tuneEngine } from '../../dist/model/engine.js'
 import { createLog } from '../../dist/observability/log.js'
 import { answerFigures } from './figures-server.mjs'
 
@@ -39,6 +40,7 @@ const overrides = {
   gateway: { stomp: { listeners: { tcp: at(ports.stomp) } }, nats: { listeners: { tcp: at(ports.nats) } } },
   ...AUTHORIZATIONS[access],
 }
+tuneEngine() // as `hubbub start` does
 const { config } = loadConfig({ schema: configSchema(), file: undefined, env: {}, overrides })
 const log = createLog({ level: 'error', format: 'json', stream: process.stderr })
 await Hubbub.start(config, dir, log, ({ hooks }) => {

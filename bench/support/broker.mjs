@@ -6,6 +6,7 @@ import { loadConfig } from '../../dist/config/load.js'
 import { configSchema } from '../../dist/config/schema.js'
 import { Hubbub } from '../../dist/main.js'
 import { arrivingClient } from '../../dist/model/client-info.js'
+import { tuneEngine } from '../../dist/model/engine.js'
 import { Message } from '../../dist/model/message.js'
 import { createLog } from '../../dist/observability/log.js'
 import { serve } from './child.mjs'
@@ -29,6 +30,7 @@ const overrides = {
   ...('storage' in schema.properties ? { storage: { type: 'memory' } } : {}),
 }
 const { config } = loadConfig({ schema, file: undefined, env: {}, overrides })
+tuneEngine() // as `hubbub start` does
 const broker = await Hubbub.start(config, dir, createLog({ level: 'info', format: 'json', stream }))
 const { hub } = broker
 const { router } = hub.kernel

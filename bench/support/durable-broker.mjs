@@ -3,6 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { loadConfig } from '../../dist/config/load.js'
 import { configSchema } from '../../dist/config/schema.js'
 import { Hubbub } from '../../dist/main.js'
+import { tuneEngine } from '../../dist/model/engine.js'
 import { createLog } from '../../dist/observability/log.js'
 import { serve } from './child.mjs'
 
@@ -23,6 +24,7 @@ const overrides = {
   listeners: { tcp: { default: { bind: '127.0.0.1:0' } } },
 }
 const { config } = loadConfig({ schema: configSchema(), file: undefined, env: {}, overrides })
+tuneEngine() // as `hubbub start` does
 const broker = await Hubbub.start(config, dir, createLog({ level: 'info', format: 'json', stream }))
 /** Node's own start included. */
 const startedMs = performance.now()

@@ -50,7 +50,7 @@ export class Router {
   }
 
   /** The same for a message's topic, quicker where that is known already. */
-  routeOf({ topic, known }: Message): Route {
+  routeOf({ topic, known }: Pick<Message, 'topic' | 'known'>): Route {
     if (known === undefined || known.name !== topic) return this.route(topic)
     const last = known.route as CachedRoute | undefined
     if (last !== undefined && this.#cache.isCurrent(last)) return last

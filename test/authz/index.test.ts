@@ -255,3 +255,25 @@ test('EMQX’s name of the directory of its files is that of the config file', a
   )
   expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
 })
+
+test('what holds for every topic is asked anew after a reload, and when a client has authenticated again', async () => {
+  const { authz, ask, bus, client, configDir } = await start(load(''))
+  const rules = (text: string) => writeFileSync(join(configDir, 'acl.conf'), text)
+  expect(ask('a')).toMatchObject({ result: 'allow' })
+  rules('{deny, {username, "blocked"}, all, all}. {allow, all}.')
+  await authz.reload()
+  expect(ask('a')).toMatchObject({ result: 'allow' })
+  client.username = 'blocked'
+  bus.run('client.check_authn_complete', client, 0, false)
+  expect(ask('a')).toEqual({ result: 'deny', from: 'file' })
+  rules('{deny, all, publish, ["a"]}. {allow, all}.')
+  await authz.reload()
+  expect([ask('a'), ask('b')]).toMatchObject([{ result: 'deny' }, { result: 'allow' }])
+})
+
+test('answers for every topic count as those of their source', async () => {
+  const { authz, ask } = await start(load(''))
+  for (let i = 0; i < 3; i++) ask(`a/${i}`)
+  expect(authz.chain.links[0]?.counters).toMatchObject({ total: 3, allow: 3, deny: 0 })
+  expect(authz.counters).toMatchObject({ total: 3, matchedAllow: 3, allow: 3, cacheMiss: 0 })
+})

@@ -39,6 +39,7 @@ test('an index decides like the list of rules that it is made of', () => {
   })
   const client = clientOf({ clientId: 'c1', username: 'u' })
   let decided = 0
+  let settledCount = 0
   for (let round = 0; round < 300; round++) {
     const rules = compileRules(Array.from({ length: roll(20) }, rule))
     const index = new RuleIndex(rules)
@@ -52,9 +53,14 @@ test('an index decides like the list of rules that it is made of', () => {
       const expected = firstMatch(rules, client, action, asked.join('/'))
       if (expected !== undefined) decided++
       expect(index.firstMatch(client, action, asked.join('/')), asked.join('/')).toBe(expected)
+      const settled = index.settled(client, action)
+      if (settled === undefined) continue
+      expect(settled, asked.join('/')).toBe(expected)
+      settledCount++
     }
   }
   expect(decided).toBeGreaterThan(1000)
+  expect(settledCount).toBeGreaterThan(100)
 })
 
 test('the first rule decides wherever the index has found it', () => {
@@ -72,6 +78,21 @@ test('the first rule decides wherever the index has found it', () => {
 
   expect(said('c1')).toEqual(['deny', 'allow', 'deny', undefined, undefined])
   expect(said('c2')).toEqual(['allow', 'allow', 'deny', 'allow', 'allow'])
+})
+
+test.each([
+  ['{allow, all}.', 'allow'],
+  ['{deny, all}.', 'deny'],
+  ['{allow, all, all, ["a"]}. {allow, all}.', 'allow'],
+  ['{deny, all, subscribe, ["a"]}. {allow, all}.', 'allow'],
+  ['{deny, {clientid, "other"}, all, ["a"]}. {allow, all}.', 'allow'],
+  ['{deny, all, publish, ["a"]}. {allow, all}.', undefined],
+  ['{deny, {clientid, "c1"}, publish, ["a"]}. {allow, all}.', undefined],
+  ['{allow, all, all, ["#"]}.', undefined], // not topics that begin with $
+  ['', undefined],
+])('what %s says to a publisher whatever the topic is %s', (text, expected) => {
+  const index = new RuleIndex(compileRules(parseAclFile(text)))
+  expect(index.settled(clientOf({ clientId: 'c1' }), PUBLISH)).toBe(expected)
 })
 
 test('rules that would need too many look-ups are tried one by one', () => {

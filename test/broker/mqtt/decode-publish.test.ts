@@ -86,7 +86,14 @@ test('the same object is filled again, and nothing stays from before', () => {
   const second = packet('30', '00 01 "b" 00')
   decodePublish(5, first, 0, first.length, into, topics)
   decodePublish(5, second, 0, second.length, into, topics)
-  const expected = { topic: 'b', bytes: second, payloadStart: second.length, payloadEnd: second.length }
+  const known = topics.get(second, 4, 5)
+  const expected = {
+    topic: 'b',
+    known,
+    bytes: second,
+    payloadStart: second.length,
+    payloadEnd: second.length,
+  }
   expect(into).toEqual({ ...emptyPublish(), ...expected })
 })
 

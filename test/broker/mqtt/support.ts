@@ -41,7 +41,9 @@ export function packet(header: string, ...body: string[]): Buffer {
 }
 
 /** A PUBLISH with its payload cut out, so that it can be compared. */
-type DecodedPublish = Omit<PublishPacket, 'known' | 'bytes' | 'payloadStart' | 'payloadEnd'> & { payload: Buffer }
+type DecodedPublish = Omit<PublishPacket, 'known' | 'bytes' | 'payloadStart' | 'payloadEnd'> & {
+  payload: Buffer
+}
 
 /** Cuts and decodes the one packet in `buf`, as a connection would. */
 export function decode(

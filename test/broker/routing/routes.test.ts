@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { SubscriptionEntry } from '../../../broker/routing/route.ts'
+import { type Route, SubscriptionEntry } from '../../../broker/routing/route.ts'
 import { RouteCache } from '../../../broker/routing/route-cache.ts'
 import { Router } from '../../../broker/routing/router.ts'
 import type { Session } from '../../../broker/session.ts'
+import { KnownTopic } from '../../../model/known-topic.ts'
 import { isValidFilter, topicMatches } from '../../../model/topic.ts'
 import { Random } from '../../support/random.ts'
 import { HUB_OPTIONS, subscription } from '../support.ts'
@@ -21,6 +22,7 @@ class Twin {
   readonly router: Router
   readonly known: Known[] = []
   readonly #random: Random
+  readonly #topics = new Map<string, KnownTopic>()
   readonly #sessions = ['s0', 's1', 's2', 's3'].map((key) => ({ key }) as Session)
 
   constructor(random: Random, maxCachedRoutes: number) {
@@ -49,6 +51,14 @@ class Twin {
     if (gone !== undefined) this.router.remove(gone.entry)
   }
 
+  /** Messages come with topics that are known, or not. */
+  #route(topic: string): Route {
+    if (this.#random.int(3) === 0) return this.router.route(topic)
+    let known = this.#topics.get(topic)
+    if (known === undefined) this.#topics.set(topic, (known = new KnownTopic(topic)))
+    return this.router.routeOf({ topic, known })
+  }
+
   /** Sessions with the filters by which they are reached, and groups, as text. */
   expected(topic: string): string[] {
     const matching = this.known.filter(({ filter }) => topicMatches(filter, topic))
@@ -64,7 +74,7 @@ class Twin {
   }
 
   found(topic: string): string[] {
-    const { targets, groups } = this.router.route(topic)
+    const { targets, groups } = this.#route(topic)
     const sessions = targets.map((target) => {
       const parts = target.parts ?? [target as SubscriptionEntry]
       return `${target.session.key}: ${parts
@@ -104,6 +114,15 @@ describe('routes', () => {
       for (const topic of topics) expect(twin.found(topic)).toEqual([])
     })
   }
+
+  test('of a message whose topic was changed are those of its new topic', () => {
+    const router = new Router(HUB_OPTIONS.sharing)
+    const known = new KnownTopic('a')
+    for (let i = 0; i < 3; i++) router.routeOf({ topic: 'a', known })
+    router.add(new SubscriptionEntry({ key: 's' } as Session, subscription('b'), 'b', undefined))
+    expect(router.routeOf({ topic: 'b', known }).targets).toHaveLength(1)
+    expect(router.routeOf({ topic: 'a', known }).targets).toHaveLength(0)
+  })
 
   test('of a topic that comes again are the same object until a subscription that matches it changes', () => {
     const router = new Router(HUB_OPTIONS.sharing)
