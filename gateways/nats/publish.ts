@@ -16,7 +16,9 @@ export function messageOfPublish(
   if (subject.topic === undefined) return undefined
   const isPlain = frame.text === '' && frame.op === 'PUB'
   if (isPlain && !isAnswer(subject)) {
-    return new Message(subject.topic, bytes, qos, false, undefined, publisher, nowMs, payload, end)
+    const message = new Message(subject.topic, bytes, qos, false, undefined, publisher, nowMs, payload, end)
+    message.known = subject.known
+    return message
   }
   const target = isAnswer(subject)
     ? answerTarget(subject)

@@ -5,6 +5,7 @@
  * empty level, a space, a control character or a level `*` or `>` is no subject. A dot in a level of a topic, or a
  * slash in a token of a subject, comes out as a separator and does not find its way back.
  */
+import { KnownTopic } from '../../model/known-topic.ts'
 import { isShared } from '../../model/topic.ts'
 
 const DOT = 0x2e
@@ -22,6 +23,7 @@ export class Subject {
   readonly isLiteral: boolean
   /** Where a PUB to it goes, wildcards taken literally; undefined if that is no topic. */
   readonly topic: string | undefined
+  readonly known: KnownTopic | undefined
   /** What a SUB of it subscribes to; undefined if that is no filter, or one of a group: those have their own word in SUB. */
   readonly filter: string | undefined
 
@@ -32,6 +34,7 @@ export class Subject {
     this.isValid = kind !== 'invalid'
     const mappable = this.isValid && !text.includes('+') && !text.includes('#') && isShort(text)
     this.topic = mappable ? text.replaceAll('.', '/') : undefined
+    this.known = this.topic === undefined ? undefined : new KnownTopic(this.topic)
     const filter = mappable ? filterOf(text) : undefined
     this.filter = filter === undefined || isShared(filter) ? undefined : filter
   }

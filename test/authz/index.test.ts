@@ -273,7 +273,7 @@ test('what holds for every topic is asked anew after a reload, and when a client
 
 test('answers for every topic count as those of their source', async () => {
   const { authz, ask } = await start(load(''))
-  for (let i = 0; i < 3; i++) ask(`a/${i}`)
+  for (let i = 0; i < 3; i++) void ask(`a/${i}`)
   expect(authz.chain.links[0]?.counters).toMatchObject({ total: 3, allow: 3, deny: 0 })
   expect(authz.counters).toMatchObject({ total: 3, matchedAllow: 3, allow: 3, cacheMiss: 0 })
 })
