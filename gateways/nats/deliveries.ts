@@ -56,8 +56,9 @@ export class Deliveries {
 
   release(): void {
     const held = this.#held
+    if (held === undefined) return
     this.#held = undefined
-    for (const delivery of held ?? []) this.#send(delivery)
+    for (const delivery of held) this.#send(delivery)
   }
 
   /** One message per sid. @returns false if it cannot be said in NATS, or nobody wants it any more */

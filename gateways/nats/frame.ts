@@ -78,6 +78,7 @@ export class NatsDecoder implements FrameDecoder<NatsFrame> {
   /** Headers and payload still to come, -1 = a line is expected. */
   #bodyBytes = -1
   #headerBytes = 0
+  #subjectEnd = 0
 
   constructor(limits: FrameLimits, subjects: SubjectCache) {
     this.#limits = limits
@@ -121,15 +122,10 @@ export class NatsDecoder implements FrameDecoder<NatsFrame> {
     if (this.#scanned > 0 || this.awaitsLogin || !startsWithPub(bytes, base)) return false
     const limit = Math.min(bytes.length, base + this.#limits.maxLineBytes)
     const start = base + 4
-    let at = start
-    let hash = 0
-    for (; at < limit; at++) {
-      const byte = bytes[at] as number
-      if (byte <= SPACE) break
-      hash = (Math.imul(hash, 31) + byte) | 0
-    }
-    if (at === start || at >= limit || bytes[at] !== SPACE) return false
-    const end = at++
+    const known = this.#subjects.endOfLast(bytes, start, limit, SPACE)
+    const subject = known < 0 ? this.#readSubject(bytes, start, limit) : this.#subjects.last
+    if (subject === undefined) return false
+    let at = (known < 0 ? this.#subjectEnd : known) + 1
     let size = 0
     const firstDigit = at
     for (; at < limit; at++) {
@@ -141,12 +137,26 @@ export class NatsDecoder implements FrameDecoder<NatsFrame> {
     if (!isWhole || size > this.#limits.maxPayloadBytes) return false
     const frame = this.#frame
     frame.op = 'PUB'
-    frame.subject = this.#subjects.find(bytes, start, end, hash)
+    frame.subject = subject
     frame.text = ''
     this.#bodyBytes = size
     this.#headerBytes = 0
     this.position = at + 2
     return true
+  }
+
+  /** The subject before a space, which ends at `#subjectEnd`; undefined if it is anything else. */
+  #readSubject(bytes: Buffer, start: number, limit: number): Subject | undefined {
+    let at = start
+    let hash = 0
+    for (; at < limit; at++) {
+      const byte = bytes[at] as number
+      if (byte <= SPACE) break
+      hash = (Math.imul(hash, 31) + byte) | 0
+    }
+    if (at === start || at >= limit || bytes[at] !== SPACE) return undefined
+    this.#subjectEnd = at
+    return this.#subjects.find(bytes, start, at, hash)
   }
 
   /** Reads a control line into the frame. @returns false if it is not whole yet */

@@ -60,6 +60,12 @@ export class MessageWriter {
   #head: Uint8Array | undefined
   #sid: Uint8Array | undefined
   #frame: Buffer | undefined
+  // The last line.
+  #line = Buffer.alloc(0)
+  #lineEnd = 0
+  #lineHead: Uint8Array | undefined
+  #lineSid: Uint8Array | undefined
+  #lineBytes = 0
 
   /** @returns the beginning of messages of `topic`, undefined if it has no subject */
   head(topic: string): Uint8Array | undefined {
@@ -94,6 +100,36 @@ export class MessageWriter {
   }
 
   #writeOne(sink: MessageSink, message: Message, sid: Uint8Array): void {
+    const payloadBytes = message.end - message.start
+    if (this.#reply !== undefined || this.#block !== undefined || payloadBytes >= LARGE_BYTES)
+      return this.#writeAny(sink, message, sid)
+    this.#makeLine(this.#head as Uint8Array, sid, payloadBytes)
+    let at = sink.reserve(this.#lineEnd + payloadBytes + 2)
+    const { buffer } = sink
+    at = put(buffer, at, this.#line, 0, this.#lineEnd)
+    this.#payloads.copy(buffer, at, message.bytes, message.start, message.end)
+    buffer[at + payloadBytes] = CR
+    buffer[at + payloadBytes + 1] = LF
+  }
+
+  /** Has `MSG <subject> <sid> <size>` CRLF in `#line`: messages of a subject and a size come in runs. */
+  #makeLine(head: Uint8Array, sid: Uint8Array, payloadBytes: number): void {
+    if (this.#lineHead === head && this.#lineSid === sid && this.#lineBytes === payloadBytes) return
+    const length = head.length - 1 + sid.length + digits(payloadBytes) + 2
+    if (this.#line.length < length) this.#line = Buffer.allocUnsafeSlow(2 * length)
+    const line = this.#line
+    let at = put(line, 0, head, 1, head.length)
+    at = put(line, at, sid, 0, sid.length)
+    at = putNumber(line, at, payloadBytes)
+    line[at] = CR
+    line[at + 1] = LF
+    this.#lineHead = head
+    this.#lineSid = sid
+    this.#lineBytes = payloadBytes
+    this.#lineEnd = length
+  }
+
+  #writeAny(sink: MessageSink, message: Message, sid: Uint8Array): void {
     const { start, end } = message
     const head = this.#head as Uint8Array
     const reply = this.#reply
@@ -113,9 +149,9 @@ export class MessageWriter {
       2
     let at = sink.reserve(lineBytes + headerBytes + (isLarge ? 0 : payloadBytes + 2))
     const { buffer } = sink
-    at = put(buffer, at, head, skip)
-    at = put(buffer, at, sid, 0)
-    if (reply !== undefined) at = put(buffer, at, reply, 0)
+    at = put(buffer, at, head, skip, head.length)
+    at = put(buffer, at, sid, 0, sid.length)
+    if (reply !== undefined) at = put(buffer, at, reply, 0, reply.length)
     if (block !== undefined) {
       at = putNumber(buffer, at, headerBytes)
       buffer[at++] = SPACE
@@ -123,7 +159,7 @@ export class MessageWriter {
     at = putNumber(buffer, at, total)
     buffer[at++] = CR
     buffer[at++] = LF
-    if (block !== undefined) at = put(buffer, at, block, 0)
+    if (block !== undefined) at = put(buffer, at, block, 0, block.length)
     if (isLarge) {
       sink.append(message.payload)
       sink.append(LINE_END)
@@ -179,9 +215,10 @@ class Scratch implements MessageSink {
   append(): void {}
 }
 
-function put(into: Buffer, at: number, bytes: Uint8Array, from: number): number {
-  copy(into, at, bytes, from, bytes.length)
-  return at + bytes.length - from
+/** `bytes[from..to)` */
+function put(into: Buffer, at: number, bytes: Uint8Array, from: number, to: number): number {
+  copy(into, at, bytes, from, to)
+  return at + to - from
 }
 
 /** Most of what is copied here is short, where a loop, four bytes a step, is quicker than the view a native copy needs. */
