@@ -1,29 +1,21 @@
 import type { Fold, HookBus } from '../hooks/bus.ts'
-import type { Authorization, ConnectDecision, PropertyBag, PublishDecision } from '../hooks/hookpoints.ts'
+import type { Authorization, PublishDecision } from '../hooks/hookpoints.ts'
 import type { Login, Permission } from '../model/access.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
 import type { Message } from '../model/message.ts'
-import { renderMountpoint } from '../model/mountpoint.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
-import { ReasonCode, reasonName } from '../model/reason-codes.ts'
+import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
-import { askWho, concluding, type Decision, grant, rename } from './authentication.ts'
-import type {
-  Admission,
-  Challenge,
-  Connected,
-  Receiver,
-  Refused,
-  SessionOptions,
-  SessionWish,
-} from './broker.ts'
-import { HubClient } from './client.ts'
+import type { Challenge, Connected, Receiver, Refused, SessionWish } from './broker.ts'
+import type { HubClient } from './client.ts'
 import type { ClientLimits } from './client-limits.ts'
-import { Kernel, TableEntry } from './kernel.ts'
-import { countAuthenticated, Metrics } from './metrics.ts'
+import { Kernel } from './kernel.ts'
+import { logIn, refuse } from './logging-in.ts'
+import { Metrics } from './metrics.ts'
+import { beginsWithDollar } from './reserved-topics.ts'
 import { Retainer, type RetainerOptions } from './retainer.ts'
 import { ExclusiveTopics } from './routing/exclusive.ts'
 import type { Route } from './routing/route.ts'
@@ -50,18 +42,13 @@ export interface HubOptions extends ClientLimits {
   noMatch: Permission
 }
 
-/** A login that has got its session. */
-interface Opened {
-  client: HubClient
-  sessionPresent: boolean
-  /** Its session is kept, or one that was kept has ended, or it has a will. */
-  changesStorage: boolean
-}
-
 /** How often a node tells the others that it lives. */
 const HEARTBEAT_MS = 15_000
 
-/** The broker: logins, sessions, and the client table with everything that is published through it. */
+/**
+ * The broker: the client table with everything that is published through it. How a client gets in is in
+ * `logging-in.ts`, what becomes of its session in `session-table.ts`, what it may and does then in `client.ts`.
+ */
 export class Hub {
   readonly kernel: Kernel
   readonly hooks: HookBus
@@ -74,7 +61,8 @@ export class Hub {
   readonly publishing: Fold<'message.publish'>
   readonly authorizing: Fold<'client.authorize'>
   readonly sessions: SessionTable
-  readonly #durable: DurableStore | undefined
+  /** What outlives the process; undefined = nothing does. */
+  readonly durable: DurableStore | undefined
   #isStopping = false
   #stopped: Promise<void> | undefined
 
@@ -92,7 +80,7 @@ export class Hub {
     this.log = log
     this.metrics = metrics
     this.noMatch = { result: options.noMatch, from: 'default' }
-    this.#durable = storage.durable
+    this.durable = storage.durable
     this.sessions = new SessionTable(this, storage.durable, { hooks, log, metrics, slab: new PayloadSlab() })
     const router = new Router(options.sharing)
     this.kernel = new Kernel({
@@ -128,6 +116,11 @@ export class Hub {
   stop(): Promise<void> {
     this.#stopped ??= this.#stop()
     return this.#stopped
+  }
+
+  /** From the call of `stop` on: nobody comes in any more. */
+  get isStopping(): boolean {
+    return this.#isStopping
   }
 
   get clientCount(): number {
@@ -194,7 +187,7 @@ export class Hub {
    */
   connect(login: Login, wish: SessionWish, receiver: Receiver): MaybePromise<Connected | Refused> {
     return andThen(this.connectInSteps(login, wish, receiver), (answer) =>
-      answer.kind === 'challenge' ? this.#refuse(login, ReasonCode.BadAuthenticationMethod) : answer,
+      answer.kind === 'challenge' ? refuse(this, login, ReasonCode.BadAuthenticationMethod) : answer,
     )
   }
 
@@ -207,16 +200,15 @@ export class Hub {
     wish: SessionWish,
     receiver: Receiver,
   ): MaybePromise<Connected | Refused | Challenge<Connected | Refused>> {
-    return andThen(this.#admit(login), (asked) =>
-      concluding(asked, (admission) => this.#enter(login, wish, receiver, admission)),
-    )
+    return logIn(this, login, wish, receiver)
   }
 
   /** Hooks, retaining and routing of an authorized message with its full topic. */
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this
-    if (!publishing.isUsed) return this.#route(message)
+    const hasHooks = publishing.isUsedByAll || (publishing.isUsed && beginsWithDollar(message))
+    if (!hasHooks) return this.#route(message)
     const decision = publishing.fold(message as PublishDecision)
     return isPromise(decision) ? this.#routeLater(decision, message) : this.#routeIf(decision, message)
   }
@@ -248,119 +240,6 @@ export class Hub {
     await this.kernel.storage.destroy()
   }
 
-  /** Hooks and authentication. */
-  #admit(login: Login): MaybePromise<Admission | Challenge<Admission>> {
-    if (this.#isStopping) return barred(ReasonCode.ServerShuttingDown)
-    this.metrics.clientConnect++
-    mount(login)
-    const start: ConnectDecision = { properties: login.properties ?? {} }
-    return andThen(this.hooks.fold('client.connect', start, login.client), (decision) => {
-      if ('refused' in decision) return barred(decision.refused, decision.properties)
-      login.properties = decision.properties
-      this.metrics.clientAuthenticate++
-      return andThen(askWho(this.hooks, this.log, login), (asked) =>
-        concluding(asked, (verdict) => this.#judge(login, verdict)),
-      )
-    })
-  }
-
-  #enter(
-    login: Login,
-    wish: SessionWish,
-    receiver: Receiver,
-    admission: Admission,
-  ): MaybePromise<Connected | Refused> {
-    if (admission.kind === 'barred') return this.#refuse(login, admission.reason, admission.properties)
-    const options = typeof wish === 'function' ? wish() : wish
-    const refusal = this.#durable?.refusal
-    // Nothing new can be promised now; who has a session already gets on with it.
-    if (refusal !== undefined && options.expiryIntervalMs > 0 && this.session(login.client.key) === undefined)
-      return this.#refuse(login, refusal)
-    const opened = this.#open(login, options, receiver)
-    if (opened === undefined) return this.#refuse(login, ReasonCode.QuotaExceeded)
-    return andThen(this.#keeping(opened), (isKept) => {
-      if (!isKept) {
-        opened.client.close('internal_error')
-        return this.#refuse(login, ReasonCode.ServerUnavailable)
-      }
-      this.metrics.clientConnack++
-      const answer = this.hooks.fold('client.connack', {}, login.client, ReasonCode.Success)
-      const authData = admission.data
-      return andThen(answer, (properties) => ({ kind: 'connected', ...opened, properties, authData }))
-    })
-  }
-
-  /** Waits until a new session, the end of one that was kept, or a will is safe. @returns false if it is not going to be */
-  #keeping({ client, sessionPresent, changesStorage }: Opened): MaybePromise<boolean> {
-    const { mirror } = client.session
-    const unsafe = changesStorage ? this.#durable?.unsafe : undefined
-    if (unsafe === undefined || this.#durable?.refusal !== undefined) return true
-    return unsafe.then(
-      () => true,
-      () => sessionPresent || mirror === undefined,
-    )
-  }
-
-  /** Puts what authentication knows into the client info. */
-  #judge(login: Login, decision: Decision): Admission {
-    const { client } = login
-    if (decision.kind === 'deny') {
-      this.metrics.authenticationFailure++
-      this.hooks.run('client.check_authn_complete', client, decision.reason, false)
-      return barred(decision.reason)
-    }
-    const { principal, data } = decision
-    rename(client, principal, this.options.zones)
-    grant(client, principal)
-    countAuthenticated(this.metrics, principal.isAnonymous === true)
-    this.hooks.run('client.check_authn_complete', client, ReasonCode.Success, principal.isAnonymous === true)
-    mount(login)
-    const tooLate = this.#tooLate(login)
-    return tooLate === undefined ? { kind: 'admitted', data } : barred(tooLate)
-  }
-
-  /** Others may have been asked for long: who has left meanwhile takes over nobody, who stops lets nobody in. */
-  #tooLate(login: Login): ReasonCode | undefined {
-    if (this.#isStopping) return ReasonCode.ServerShuttingDown
-    return login.signal?.aborted === true ? ReasonCode.UnspecifiedError : undefined
-  }
-
-  #refuse(login: Login, reason: ReasonCode, start: PropertyBag = {}): MaybePromise<Refused> {
-    const { clientId, username, listener, peerHost } = login.client
-    this.log.info(
-      { clientid: clientId, username, listener, peerhost: peerHost, reason: reasonName(reason) },
-      'login refused',
-    )
-    this.metrics.clientConnack++
-    const answer = this.hooks.fold('client.connack', start, login.client, reason)
-    return andThen(answer, (properties) => ({ kind: 'refused', reason, properties }))
-  }
-
-  /** Takes over or makes the session. From here on nothing waits, so no other login can come in between. */
-  #open(login: Login, options: SessionOptions, receiver: Receiver): Opened | undefined {
-    const { client: info } = login
-    // [MQTT-3.1.4-3] the older connection goes first, or both would get this session's messages
-    this.client(info.key)?.end(options.cleanStart ? 'discarded' : 'takenover')
-    const wasKept = this.session(info.key)?.mirror !== undefined
-    const opened = this.sessions.open(info, options)
-    if (opened === undefined) return undefined
-    const { session, isResumed, will } = opened
-    const { receiveMaximum, expiryIntervalMs } = options
-    info.terms = { properties: login.properties ?? {}, receiveMaximum, expiryIntervalMs }
-    const client = new HubClient(this, session, receiver, options)
-    client.will = will
-    this.kernel.registerClient(new TableEntry(client))
-    if (isResumed) this.metrics.sessionResumed++
-    else this.metrics.sessionCreated++
-    this.metrics.clientConnected++
-    this.stats.sample()
-    this.hooks.run(isResumed ? 'session.resumed' : 'session.created', info)
-    this.hooks.run('client.connected', info)
-    // A will is kept whatever becomes of the session: it is promised from CONNACK on.
-    const changesStorage = wasKept || session.mirror !== undefined || options.will !== undefined
-    return { client, sessionPresent: isResumed, changesStorage }
-  }
-
   async #routeLater(decision: Promise<PublishDecision>, message: Message): Promise<ReasonCode> {
     return this.#routeIf(await decision, message)
   }
@@ -369,7 +248,7 @@ export class Hub {
     if (decision === message) return this.#route(message)
     // Whoever took it off the way may have kept it, as delayed messages are.
     if (decision === 'drop') {
-      message.stored = this.#durable?.unsafe
+      message.stored = this.durable?.unsafe
       return ReasonCode.NoMatchingSubscribers
     }
     if (decision !== 'disconnect') return this.#routeChanged(decision, message)
@@ -395,7 +274,7 @@ export class Hub {
     if (route.levels > maxTopicLevels) return ReasonCode.TopicNameInvalid
     if (messageExpiryMs !== Number.POSITIVE_INFINITY && message.expiresAtMs === 0)
       message.expiresAtMs = message.timestampMs + messageExpiryMs
-    if (this.#durable?.refusal !== undefined && message.qos > 0 && isForKeeps(message, route)) {
+    if (this.durable?.refusal !== undefined && message.qos > 0 && isForKeeps(message, route)) {
       this.metrics.messagesDroppedQuotaExceeded++
       return ReasonCode.QuotaExceeded
     }
@@ -404,15 +283,6 @@ export class Hub {
     if (isPromise(count)) return count.then(codeOf)
     return codeOf(count)
   }
-}
-
-function barred(reason: ReasonCode, properties?: PropertyBag): Admission {
-  return { kind: 'barred', reason, properties }
-}
-
-/** Before authentication, which sees it, and again after it, which may have changed what it is made of. */
-function mount({ client, mountpoint }: Login): void {
-  if (mountpoint !== undefined) client.mountpoint = renderMountpoint(mountpoint, client)
 }
 
 /** Whether an acknowledgement of the message would promise that it outlives the process. */

@@ -39,6 +39,8 @@ export interface HookOptions<Args extends readonly unknown[]> {
   priority?: number
   /** False skips the function for this call. */
   filter?: (...args: Args) => boolean
+  /** It has nothing to say about messages whose topic does not begin with `$`, behind the mountpoint if there is one. */
+  onlyReserved?: boolean
 }
 
 type AnyFunction = (value: unknown, a: unknown, b: unknown, c: unknown) => unknown
@@ -48,6 +50,7 @@ interface Hook {
   readonly priority: number
   readonly fn: AnyFunction
   readonly filter: AnyFunction | undefined
+  readonly onlyReserved: boolean
 }
 
 type Chain = readonly Hook[]
@@ -216,7 +219,7 @@ export class HookBus {
     this.#chains[point] = chain
     this.#used[point] = chain !== EMPTY
     const fold = this.#folds.get(point)
-    if (fold !== undefined) fold.chain = chain
+    fold?.set(chain)
   }
 
   #chain(point: HookPoint): Chain {
@@ -227,27 +230,33 @@ export class HookBus {
   }
 }
 
-/** One fold point of a bus, which keeps `chain` up to date. */
+/** One fold point of a bus, which keeps its chain up to date. */
 export class Fold<P extends FoldPoint> {
-  chain: Chain
+  /** Whether anything is attached. */
+  isUsed = false
+  /** Whether anything is that may concern other messages than those to topics with `$`. */
+  isUsedByAll = false
   readonly #point: P
   readonly #log: Logger
+  #chain: Chain = EMPTY
 
   constructor(point: P, chain: Chain, log: Logger) {
     this.#point = point
-    this.chain = chain
     this.#log = log
+    this.set(chain)
   }
 
-  /** Whether anything is attached. */
-  get isUsed(): boolean {
-    return this.chain !== EMPTY
+  /** The bus's own. */
+  set(chain: Chain): void {
+    this.#chain = chain
+    this.isUsed = chain !== EMPTY
+    this.isUsedByAll = chain.some(({ onlyReserved }) => !onlyReserved)
   }
 
   /** As `HookBus.fold`. */
   fold(...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
   fold(value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
-    const { chain } = this
+    const chain = this.#chain
     return chain === EMPTY ? value : foldFrom(0, chain, this.#point, this.#log, value, a, b, c)
   }
 }
@@ -321,6 +330,7 @@ function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {
     priority: options.priority ?? 0,
     fn: fn as AnyFunction,
     filter: options.filter as AnyFunction | undefined,
+    onlyReserved: options.onlyReserved === true,
   }
 }
 

@@ -113,7 +113,8 @@ export class DelayedPublish {
 
   attach(bus: HookBus): void {
     this.#bus = bus
-    if (this.#config.enable) bus.put('message.publish', NAME, this.#intercept, { priority: DELAYED_PRIORITY })
+    const options = { priority: DELAYED_PRIORITY, onlyReserved: true }
+    if (this.#config.enable) bus.put('message.publish', NAME, this.#intercept, options)
   }
 
   /** Switched off, what waits is dropped; any other change keeps it, even if it is more than is allowed now. */

@@ -63,6 +63,11 @@ export function isReversible(topic: string): boolean {
   return !topic.includes('.') && subjectOf(topic) !== undefined
 }
 
+/** A subject or topic with every separator as a dot. */
+export function asRouted(text: string): string {
+  return text.replaceAll('/', '.')
+}
+
 /** Whether `subject`, without wildcards, is one of those `pattern` stands for. */
 export function subjectMatches(pattern: string, subject: string): boolean {
   const wanted = pattern.split('.')

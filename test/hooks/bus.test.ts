@@ -317,3 +317,15 @@ test('a promise of another realm is waited for: its no is not lost', async () =>
   await bus.run('client.ping', client)
   expect(after).not.toHaveBeenCalled()
 })
+
+test('a fold point tells whether its functions are only for topics with $', () => {
+  const bus = new HookBus()
+  const fold = bus.foldAt('message.publish')
+  expect([fold.isUsed, fold.isUsedByAll]).toEqual([false, false])
+  bus.add('message.publish', 'reserved', () => undefined, { onlyReserved: true })
+  expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, false])
+  bus.add('message.publish', 'all', () => undefined)
+  expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, true])
+  bus.del('message.publish', 'all')
+  expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, false])
+})
