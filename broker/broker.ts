@@ -36,6 +36,8 @@ export interface SessionOptions {
   keepsWill?: boolean
   /** What is unacknowledged for this long is sent again while the peer is connected; undefined = never. */
   retryIntervalMs?: number
+  /** Operators can look at its statistics. Default: yes. */
+  hasStats?: boolean
 }
 
 /** The same, or a function that says it once `client.connect` hooks have set `Login.properties`. */
@@ -55,8 +57,16 @@ export interface Delivery {
   readonly subscriptionIds: readonly number[] | undefined
 }
 
+/** Bytes that a connection has carried so far. A transport is one. */
+export interface Traffic {
+  readonly bytesReceived: number
+  readonly bytesSent: number
+}
+
 /** The connection as its client sees it. */
 export interface Receiver {
+  /** For statistics; undefined where nobody counts. */
+  readonly traffic?: Traffic | undefined
   /** True while a QoS 0 delivery would have to be dropped because the peer does not read. */
   readonly congested: boolean
   /**

@@ -7,7 +7,7 @@ import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
 import { Deadline } from '../model/timers.ts'
 import { isAllowed, publishing, subscribing } from './authorizing.ts'
-import type { Client, Receiver, SessionOptions, Will } from './broker.ts'
+import type { Client, Receiver, SessionOptions, Traffic, Will } from './broker.ts'
 import type { Hub } from './hub.ts'
 import { countReceived } from './metrics.ts'
 import { isReserved } from './reserved-topics.ts'
@@ -21,28 +21,33 @@ export class HubClient implements Client {
   readonly session: Session
   will: Will | undefined
   readonly keepsWill: boolean
+  readonly hasStats: boolean
+  /** Messages that it has published, whatever became of them. */
+  receivedCount = 0
   /** From authenticating again to its success. Its will is not published meanwhile. */
   isReauthenticating = false
   readonly #hub: Hub
   readonly #receiver: Receiver
   readonly #receiveMaximum: number
   readonly #retryIntervalMs: number
+  /** What its session counted before it came. */
+  readonly #sentBefore: number
+  readonly #droppedBefore: number
   #retries: Retries | undefined
   #isStarted = false
   #isClosed = false
   #loginEnds: Deadline | undefined
 
-  constructor(
-    hub: Hub,
-    session: Session,
-    receiver: Receiver,
-    { receiveMaximum, will, keepsWill, retryIntervalMs = Number.POSITIVE_INFINITY }: SessionOptions,
-  ) {
+  constructor(hub: Hub, session: Session, receiver: Receiver, options: SessionOptions) {
+    const { receiveMaximum, will, keepsWill, hasStats, retryIntervalMs } = options
     this.info = session.info
     this.session = session
     this.will = will
     this.keepsWill = keepsWill === true
-    this.#retryIntervalMs = retryIntervalMs
+    this.hasStats = hasStats !== false
+    this.#sentBefore = session.sentCount
+    this.#droppedBefore = session.droppedCount
+    this.#retryIntervalMs = retryIntervalMs ?? Number.POSITIVE_INFINITY
     this.#hub = hub
     this.#receiver = receiver
     this.#receiveMaximum = receiveMaximum
@@ -56,6 +61,20 @@ export class HubClient implements Client {
 
   get waitingCount(): number {
     return this.session.waitingCount
+  }
+
+  /** Messages that it was sent, those that were sent again too. */
+  get sentCount(): number {
+    return this.session.sentCount - this.#sentBefore
+  }
+
+  /** Messages for it that were lost while it was connected. */
+  get droppedCount(): number {
+    return this.session.droppedCount - this.#droppedBefore
+  }
+
+  get traffic(): Traffic | undefined {
+    return this.#receiver.traffic
   }
 
   get isClosed(): boolean {
@@ -85,6 +104,7 @@ export class HubClient implements Client {
 
   /** As `publish`, but does not wait for the storage: `message.stored` has to settle before it is acknowledged. */
   accept(message: Message): MaybePromise<ReasonCode> {
+    this.receivedCount++
     countReceived(this.#hub.metrics, message.qos)
     const allowed = this.mayPublish(message.topic, message.qos, message.retain)
     return isPromise(allowed) ? this.#publishLater(allowed, message) : this.#publishIf(allowed, message)

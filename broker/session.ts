@@ -44,10 +44,14 @@ export class Session {
   expiryIntervalMs = 0
   /** Its subscriptions that messages are routed by. Owned by the router. */
   routedCount = 0
+  /** Deliveries that its connections were handed, those that were sent again too. */
+  sentCount = 0
   /** Deliveries lost to this client, for any reason. */
   droppedCount = 0
+  /** Of those, the ones that its queue, or its connection, had no room for. */
+  overflowCount = 0
 
-  readonly #limits: SessionLimits
+  readonly limits: SessionLimits
   readonly #hooks: HookBus
   readonly #log: Logger
   readonly #metrics: Metrics
@@ -65,21 +69,17 @@ export class Session {
   /** Deliveries that wait until their packet ids are safe. */
   #heldCount = 0
 
-  constructor(
-    info: ClientInfo,
-    { limits, hooks, log, metrics, slab }: SessionContext,
-    mirror?: SessionMirror,
-  ) {
+  constructor(info: ClientInfo, shared: SessionContext, mirror?: SessionMirror) {
     this.key = info.key
     this.info = info
     this.mirror = mirror
     this.incoming = new IncomingIds(mirror)
-    this.#limits = limits
-    this.#hooks = hooks
-    this.#log = log
-    this.#metrics = metrics
-    this.#slab = slab
-    const { maxQueueLength, priorities } = limits
+    this.limits = shared.limits
+    this.#hooks = shared.hooks
+    this.#log = shared.log
+    this.#metrics = shared.metrics
+    this.#slab = shared.slab
+    const { maxQueueLength, priorities } = shared.limits
     this.#queue =
       priorities === undefined
         ? new MessageQueue(maxQueueLength)
@@ -108,7 +108,7 @@ export class Session {
   /** Takes a receiver: sends again what was unacknowledged, in order [MQTT-4.4.0-1], then what waits. */
   attach(receiver: Receiver, receiveMaximum: number): void {
     this.#receiver = receiver
-    this.#window = Math.min(receiveMaximum, this.#limits.maxInflight) // [MQTT-4.9.0-1]
+    this.#window = Math.min(receiveMaximum, this.limits.maxInflight) // [MQTT-4.9.0-1]
     this.#unsent = this.#inflight.inOrder() // [MQTT-4.8.2-4] those of shared groups too
     this.#pump()
   }
@@ -132,7 +132,7 @@ export class Session {
       : new SessionDelivery(message, 0, retain, target.identifiers)
     const receiver = this.#receiver
     if (receiver === undefined) {
-      if (this.#limits.queuesQos0 && this.expiryIntervalMs > 0) this.#enqueue(delivery)
+      if (this.limits.queuesQos0 && this.expiryIntervalMs > 0) this.#enqueue(delivery)
       else this.#drop(delivery, 'qos0_msg')
     } else if (receiver.congested) this.#drop(delivery, 'queue_full')
     else if (this.#queue.qos0Count > 0 || this.#heldCount > 0)
@@ -242,7 +242,7 @@ export class Session {
   }
 
   #qosOf(message: Message, target: Target): QoS {
-    if (this.#limits.upgradesQos) return Math.max(message.qos, target.qos) as QoS
+    if (this.limits.upgradesQos) return Math.max(message.qos, target.qos) as QoS
     return Math.min(message.qos, target.qos) as QoS // [MQTT-3.8.4-8]
   }
 
@@ -370,6 +370,7 @@ export class Session {
       this.#drop(delivery, 'too_large')
       return
     }
+    this.sentCount++
     countSent(this.#metrics, delivery.qos, delivery.dup)
     if (delivery.qos === 0 && this.#hooks.used['delivery.completed']) {
       this.#hooks.run('delivery.completed', this.info, delivery.message)
@@ -422,6 +423,7 @@ export class Session {
 
   #drop(delivery: SessionDelivery, reason: DeliveryDropReason): void {
     this.droppedCount++
+    if (reason === 'queue_full') this.overflowCount++
     countDropped(this.#metrics, reason)
     this.mirror?.dropped(delivery)
     if (this.#hooks.has('delivery.dropped')) {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { BrokerStatus, ClientEntry } from '../control/client/protocol.ts'
+import type { BrokerStatus, ClientDetails, ClientEntry } from '../control/client/protocol.ts'
 import type { BackendReport } from '../model/explanation.ts'
 import { formatDuration } from '../model/units.ts'
 import { type CliContext, CommandFailed } from './context.ts'
@@ -10,21 +10,29 @@ interface Listing extends BrokerOptions {
   json?: boolean
 }
 
-/** `hubbub status`, `hubbub clients list|kick`: of a broker that runs. */
+interface OfGateway extends BrokerOptions {
+  gateway?: string
+}
+
+const GATEWAY = ['--gateway <name>', 'a client of this gateway; without it, of MQTT'] as const
+
+/** `hubbub status`, `hubbub clients list|show|kick`: of a broker that runs. */
 export function addBrokerCommands(program: Command, context: CliContext): void {
   withBrokerOptions(program.command('status').description('tell how the broker that runs is doing'))
     .option('--json', 'as JSON, with all statistics')
     .action((options: Listing) => status(context, options))
   const clients = program.command('clients').description('the clients that are connected now')
   withBrokerOptions(clients.command('list').description('list them'))
-    .option('--json', 'one JSON object a line')
+    .option('--json', 'one JSON object a line, with the statistics of each')
     .action((options: Listing) => list(context, options))
     .addHelpText('after', '\nColumns: client id, user name, protocol, address, listener, connected at')
+  withBrokerOptions(clients.command('show <clientid>').description('tell about one, with its statistics'))
+    .option(...GATEWAY)
+    .option('--json', 'as JSON')
+    .action((clientId: string, options: OfGateway & Listing) => show(context, clientId, options))
   withBrokerOptions(clients.command('kick <clientid>').description('end a connection and its session'))
-    .option('--gateway <name>', 'a client of this gateway; without it, of MQTT')
-    .action((clientId: string, options: BrokerOptions & { gateway?: string }) =>
-      kick(context, clientId, options),
-    )
+    .option(...GATEWAY)
+    .action((clientId: string, options: OfGateway) => kick(context, clientId, options))
 }
 
 async function status(context: CliContext, options: Listing): Promise<void> {
@@ -101,17 +109,57 @@ function rowOf({ clientId, username, protocol, peer, listener, connectedAtMs }: 
   return row(clientId, username, protocol, peer, listener, moment(connectedAtMs))
 }
 
+async function show(
+  context: CliContext,
+  clientId: string,
+  { gateway, json, ...options }: OfGateway & Listing,
+): Promise<void> {
+  const broker = await reachRunning(context, options)
+  const { client } = await broker.call('clients.show', { clientId, gateway })
+  if (client === undefined)
+    throw new CommandFailed(`there is no client ${JSON.stringify(clientId)}${placeOf(gateway)}`)
+  context.print(json ? `${JSON.stringify(client, undefined, 2)}\n` : describeClient(client))
+}
+
+function describeClient(client: ClientDetails): string {
+  const { keepAliveSeconds, sessionExpiryMs, loginEndsAtMs, stats } = client
+  const about = aligned([
+    ['client id', client.clientId],
+    ['user name', client.username ?? '-'],
+    ['protocol', client.protocol],
+    ['address', client.peer],
+    ['listener', client.listener],
+    ['zone', client.zone],
+    ['mountpoint', client.mountpoint === '' ? '-' : client.mountpoint],
+    ['connected at', moment(client.connectedAtMs)],
+    ['keep alive', keepAliveSeconds === 0 ? 'none' : `${keepAliveSeconds}s`],
+    ['clean start', yesOrNo(client.cleanStart)],
+    ['session kept for', sessionExpiryMs === undefined ? 'ever' : formatDuration(sessionExpiryMs)],
+    ['login ends', loginEndsAtMs === undefined ? 'never' : moment(loginEndsAtMs)],
+    ['superuser', yesOrNo(client.isSuperuser)],
+  ])
+  if (stats === undefined) return `${about}no statistics: its gateway has enable_stats: false\n`
+  const counts = Object.entries(stats).map(([name, count]) => [`  ${name}`, count] as const)
+  return `${about}statistics\n${aligned(counts)}`
+}
+
+function yesOrNo(value: boolean): string {
+  return value ? 'yes' : 'no'
+}
+
 async function kick(
   context: CliContext,
   clientId: string,
-  { gateway, ...options }: BrokerOptions & { gateway?: string },
+  { gateway, ...options }: OfGateway,
 ): Promise<void> {
   const client = await reachRunning(context, options)
   const { kicked } = await client.call('clients.kick', { clientId, gateway })
-  if (!kicked) {
-    const where =
-      gateway === undefined ? ' of MQTT; clients of gateways are found with --gateway' : ` of ${gateway}`
-    throw new CommandFailed(`there is no client or session ${JSON.stringify(clientId)}${where}`)
-  }
+  if (!kicked)
+    throw new CommandFailed(`there is no client or session ${JSON.stringify(clientId)}${placeOf(gateway)}`)
   context.print(`kicked ${clientId}\n`)
+}
+
+/** Where a client was looked for. */
+function placeOf(gateway: string | undefined): string {
+  return gateway === undefined ? ' of MQTT; clients of gateways are found with --gateway' : ` of ${gateway}`
 }

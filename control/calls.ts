@@ -2,6 +2,7 @@
 import type { BuiltInUsers } from '../authn/built-in-users.ts'
 import type { Authn } from '../authn/index.ts'
 import type { HubClient } from '../broker/client.ts'
+import { statsOf } from '../broker/client-stats.ts'
 import type { Hub } from '../broker/hub.ts'
 import { exportData } from '../broker/storage/data-file.ts'
 import { type Ban, type Bans, readBanKind } from '../features/bans/index.ts'
@@ -11,6 +12,7 @@ import {
   type BanEntry,
   type BrokerStatus,
   type Calls,
+  type ClientDetails,
   type ClientEntry,
   EXPORT,
   type ListenerStatus,
@@ -109,9 +111,11 @@ const CALLS: CallHandlers = {
     const entries = rules.map((entry) => ({ ...entry, subject: subjectOf(entry.subject) }))
     return authz.rules.import(entries, { override })
   },
-  'clients.kick': ({ hub }, { clientId, gateway }) => ({
-    kicked: hub.kick(gateway === undefined ? text(clientId) : `${gateway}\0${text(clientId)}`),
-  }),
+  'clients.show': ({ hub }, of) => {
+    const client = hub.client(keyOf(of))
+    return { client: client && clientDetails(hub, client) }
+  },
+  'clients.kick': ({ hub }, of) => ({ kicked: hub.kick(keyOf(of)) }),
 }
 
 const LISTS: ListHandlers = {
@@ -183,10 +187,31 @@ function subjectOf(subject: RuleSubject): RuleSubject {
 }
 
 function* clientsOf(hub: Hub): Generator<ClientEntry> {
-  for (const client of hub.clients()) yield clientEntry(client)
+  for (const client of hub.clients()) yield clientEntry(hub, client)
 }
 
-function clientEntry({ info, session }: HubClient): ClientEntry {
+function keyOf({ clientId, gateway }: Calls['clients.show']['params']): string {
+  return gateway === undefined ? text(clientId) : `${text(gateway)}\0${text(clientId)}`
+}
+
+function clientDetails(hub: Hub, client: HubClient): ClientDetails {
+  const { zone, mountpoint, cleanStart, isSuperuser, authExpiresAtMs } = client.info
+  const { expiryIntervalMs } = client.session
+  // JSON has no Infinity.
+  const sessionExpiryMs = Number.isFinite(expiryIntervalMs) ? expiryIntervalMs : undefined
+  return {
+    ...clientEntry(hub, client),
+    zone,
+    mountpoint,
+    cleanStart,
+    sessionExpiryMs,
+    isSuperuser,
+    loginEndsAtMs: authExpiresAtMs,
+  }
+}
+
+function clientEntry(hub: Hub, client: HubClient): ClientEntry {
+  const { info, session } = client
   const { clientId, username, gateway, listener, connectedAtMs, keepAliveSeconds } = info
   return {
     clientId,
@@ -200,6 +225,7 @@ function clientEntry({ info, session }: HubClient): ClientEntry {
     connectedAtMs,
     keepAliveSeconds,
     subscriptions: session.subscriptions.size,
+    stats: statsOf(client, hub.limitsOf(info)),
   }
 }
 

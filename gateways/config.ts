@@ -32,6 +32,7 @@ export type ListenersConfig = { [Type in ListenerType]?: Record<string, Listener
 /** A `gateway.<name>` section after the loader has read it; a module's own options come on top. */
 export interface GatewayConfig {
   enable: boolean
+  enable_stats: boolean
   /** Milliseconds. */
   idle_timeout: number
   mountpoint: string
@@ -76,6 +77,11 @@ export function gatewaySchema(
 
 const commonOptions = {
   enable: Type.Boolean({ default: true, description: 'Run the gateway' }),
+  enable_stats: Type.Boolean({
+    default: true,
+    description: 'Show statistics of single clients. A change is for clients that log in from then on',
+    'x-hot': true,
+  }),
   idle_timeout: Duration('30s', {
     description: 'A peer that has not logged in within this time is closed. Not the keep-alive of clients',
     hot: true,

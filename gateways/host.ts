@@ -52,7 +52,7 @@ export class GatewayHost<Config extends GatewayConfig = GatewayConfig> {
     createListener: CreateListener,
   ) {
     this.module = module
-    this.context = context
+    this.context = { ...context, connect: (...login) => this.#connect(context, ...login) }
     this.#config = config
     this.#listeners = new ListenerSet(createListener, context.log)
   }
@@ -101,6 +101,14 @@ export class GatewayHost<Config extends GatewayConfig = GatewayConfig> {
   /** Stops accepting, tells the clients, and cuts those that have not left when `signal` aborts. Safe to call twice. */
   stop(signal: AbortSignal): Promise<void> {
     return this.#inTurn(() => this.#stop('server_shutting_down', signal))
+  }
+
+  #connect(
+    context: GatewayContext,
+    ...[login, options, receiver]: Parameters<GatewayContext['connect']>
+  ): ReturnType<GatewayContext['connect']> {
+    const wanted = this.#config.enable_stats ? options : { ...options, hasStats: false }
+    return context.connect(login, wanted, receiver)
   }
 
   #inTurn<T>(step: () => Promise<T>): Promise<T> {

@@ -13,7 +13,7 @@ import { faultOf, messageOf } from '../../model/errors.ts'
 import type { KnownTopic } from '../../model/known-topic.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { Deadline } from '../../model/timers.ts'
-import type { Delivery, Receiver } from '../broker.ts'
+import type { Delivery, Receiver, Traffic } from '../broker.ts'
 import type { HubClient } from '../client.ts'
 import type { Answers } from './answers.ts'
 import { countPacket } from './count-packet.ts'
@@ -114,6 +114,10 @@ export class MqttConnection implements TransportHandler, Receiver {
   }
 
   // Receiver --------------------------------------------------------------------
+
+  get traffic(): Traffic {
+    return this.transport
+  }
 
   get congested(): boolean {
     return this.transport.outbox.congested

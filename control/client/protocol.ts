@@ -7,7 +7,7 @@ import type { ErrorCode } from '../../model/errors.ts'
 import type { AccessQuestion, AccessReport, BackendReport } from '../../model/explanation.ts'
 
 /** Goes up with every change that the other side would not understand. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 export const PROTOCOL_HEADER = 'hubbub-control'
 export const VERSION_HEADER = 'hubbub-version'
 
@@ -90,6 +90,26 @@ export interface ClientEntry {
   readonly connectedAtMs: number
   readonly keepAliveSeconds: number
   readonly subscriptions: number
+  /** By EMQX's names; undefined where its gateway has `enable_stats: false`. */
+  readonly stats: Readonly<Record<string, number>> | undefined
+}
+
+/** One client, with what it asked for and was given at its login. */
+export interface ClientDetails extends ClientEntry {
+  readonly zone: string
+  readonly mountpoint: string
+  readonly cleanStart: boolean
+  /** How long its session outlives the connection; undefined: for ever. */
+  readonly sessionExpiryMs: number | undefined
+  readonly isSuperuser: boolean
+  /** Unix time in ms at which the login ends; undefined: never. */
+  readonly loginEndsAtMs: number | undefined
+}
+
+/** A client id, and the gateway whose it is; undefined: an MQTT client's. */
+interface OfClient {
+  readonly clientId: string
+  readonly gateway?: string | undefined
 }
 
 interface OfChain {
@@ -148,7 +168,8 @@ export interface Calls {
     result: { deleted: boolean }
   }
   'rules.import': { params: { rules: readonly RulesEntry[]; override: boolean }; result: RuleImportCounts }
-  'clients.kick': { params: { clientId: string; gateway?: string | undefined }; result: { kicked: boolean } }
+  'clients.show': { params: OfClient; result: { client: ClientDetails | undefined } }
+  'clients.kick': { params: OfClient; result: { kicked: boolean } }
 }
 
 /** Calls whose answer is a list. */

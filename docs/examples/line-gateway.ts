@@ -4,7 +4,7 @@
  *   peer: LOGIN name password    PUB topic text    SUB filter
  *   we:   OK    MSG topic text    ERR why    BYE why
  */
-import type { Client, Delivery, Receiver } from '../../broker/broker.ts'
+import type { Client, Delivery, Receiver, Traffic } from '../../broker/broker.ts'
 import type { GatewayConfig } from '../../gateways/config.ts'
 import type { FrameDecoder } from '../../gateways/frame-decoder.ts'
 import { defineGateway, type GatewayContext, type ListenerSettings } from '../../gateways/gateway.ts'
@@ -96,6 +96,10 @@ class LineChannel implements StreamChannel<string>, Receiver {
   closed(): void {}
 
   // What the broker says: Receiver
+
+  get traffic(): Traffic {
+    return this.#connection.transport
+  }
 
   get congested(): boolean {
     return this.#connection.transport.outbox.congested

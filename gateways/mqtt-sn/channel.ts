@@ -32,6 +32,7 @@ import {
 import { Outgoing } from './outgoing.ts'
 import { isSameDevice } from './same-device.ts'
 import type { Place, Shared, SnSession } from './state.ts'
+import { MovingTraffic } from './traffic.ts'
 import { updateWillMessage, updateWillTopic } from './will.ts'
 
 /** Datagrams kept while an earlier one is being handled; more are refused as congestion. */
@@ -45,6 +46,7 @@ const COPY_MS = 1000
 export class SnChannel implements DatagramHandler, Receiver {
   readonly clientId: string
   readonly congested = false
+  readonly traffic: MovingTraffic
   session: SnSession | undefined
   readonly #shared: Shared
   readonly #place: Place
@@ -63,6 +65,7 @@ export class SnChannel implements DatagramHandler, Receiver {
     this.clientId = clientId
     this.#place = place
     this.#transport = place.transport
+    this.traffic = new MovingTraffic(place.transport)
     this.#shared = shared
     this.#wishes = wishes
   }
@@ -137,6 +140,7 @@ export class SnChannel implements DatagramHandler, Receiver {
   moveTo(transport: DatagramTransport): void {
     const old = this.#transport
     this.#transport = transport
+    this.traffic.moveTo(transport)
     transport.handler = this
     transport.idleTimeoutMs = Number.POSITIVE_INFINITY
     if (old !== transport && old.isOpen && old.handler === this) old.close()

@@ -7,7 +7,7 @@
  * share. Where nobody has to say who it is, operations before CONNECT are those of an anonymous client. An error
  * that closes the connection is thrown as a peer's fault; `failed` makes -ERR of it.
  */
-import type { Delivery, Receiver } from '../../broker/broker.ts'
+import type { Delivery, Receiver, Traffic } from '../../broker/broker.ts'
 import type { Pace } from '../../listeners/pace.ts'
 import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
@@ -62,6 +62,10 @@ export class NatsChannel implements StreamChannel<NatsFrame>, Receiver {
     this.#conversation.timeLimits.clear()
     this.#conversation.peer = undefined
     this.#parts.onClosed(this)
+  }
+
+  get traffic(): Traffic {
+    return this.#conversation.connection.transport
   }
 
   /** Only retained messages wait for a slow peer; for the others there is `max_pending_size`. */

@@ -6,7 +6,7 @@
  * A protocol violation is thrown as a peer's fault; `failed` turns it into the ERROR frame
  * that STOMP wants before the connection is closed.
  */
-import type { Client, Connected, Delivery, Receiver } from '../../broker/broker.ts'
+import type { Client, Connected, Delivery, Receiver, Traffic } from '../../broker/broker.ts'
 import type { Pace } from '../../listeners/pace.ts'
 import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
@@ -95,6 +95,10 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     this.#peer = undefined
     this.#transactions.clear()
     this.#parts.onClosed(this)
+  }
+
+  get traffic(): Traffic {
+    return this.#connection.transport
   }
 
   get congested(): boolean {

@@ -138,6 +138,7 @@ test('a client of a gateway that has not said who it is is listed, counted and k
     connectedAtMs: expect.any(Number),
     keepAliveSeconds: 30,
     subscriptions: 2,
+    stats: expect.objectContaining({ recv_msg: 1, send_msg: 1, subscriptions_cnt: 2 }),
   })
   const status = JSON.parse((await place.hubbub('status', '--json')).stdout) as {
     stats: object
@@ -249,6 +250,7 @@ test('requests that make no sense are refused, and the broker goes on', async ()
   expect(await ask('/status', '1')).toEqual(refused('PROTOCOL_VIOLATED'))
   expect(await ask('/users.add', '{}')).toEqual(refused('PROTOCOL_VIOLATED'))
   expect(await ask('/clients.kick', '{}')).toEqual(refused('PROTOCOL_VIOLATED'))
+  expect(await ask('/clients.show', '{"clientId":"x","gateway":1}')).toEqual(refused('PROTOCOL_VIOLATED'))
   expect(await place.hubbub('status')).toMatchObject({ code: 0 })
 })
 

@@ -2,6 +2,8 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { Type } from 'typebox'
 import { expect, test } from 'vitest'
+import { loadConfig } from '../../config/load.ts'
+import { configSchema } from '../../config/schema.ts'
 import { fillTemplate, overrideClientinfo, scopeOf } from '../../gateways/clientinfo-override.ts'
 import { gatewaySchema } from '../../gateways/config.ts'
 import { gateways } from '../../gateways/index.ts'
@@ -23,6 +25,7 @@ test('an empty section is a whole one: defaults are those of the EMQX gateway', 
   expect(validate(section), JSON.stringify(validate.errors)).toBe(true)
   expect(section).toMatchObject({
     enable: true,
+    enable_stats: true,
     idle_timeout: '30s',
     mountpoint: '',
     clientinfo_override: {
@@ -59,6 +62,18 @@ test('unknown keys, wrong names and impossible values are refused', () => {
     { max_unacked: 0 },
   ]
   for (const section of wrong) expect(validate(section), JSON.stringify(section)).toBe(false)
+})
+
+test.each(gateways.map(({ name }) => name))('statistics of %s clients can be switched off', (name) => {
+  const sectionOf = (section: object) =>
+    loadConfig({
+      schema: configSchema(),
+      file: undefined,
+      env: {},
+      overrides: { gateway: { [name]: section } },
+    }).config.gateway as Record<string, object>
+  expect(sectionOf({})[name]).toMatchObject({ enable_stats: true })
+  expect(sectionOf({ enable_stats: false })[name]).toMatchObject({ enable_stats: false })
 })
 
 test('names of gateways are unique', () => {

@@ -6,6 +6,7 @@ import { GatewayHost, type GatewayListenerPlan, type HostListener } from '../../
 import { stompSchema } from '../../gateways/stomp/config.ts'
 import type { Transport } from '../../listeners/transport.ts'
 import { silentLogger } from '../../model/log.ts'
+import { clientInfo, RecordingReceiver } from '../broker/support.ts'
 import { FakeBroker } from './support/fake-broker.ts'
 import { FakeTransport } from './support/fake-transport.ts'
 
@@ -71,6 +72,7 @@ function listener(port: number, changes: Partial<ListenerConfig> = {}): Listener
 function config(listeners: GatewayConfig['listeners'], changes: Partial<GatewayConfig> = {}): GatewayConfig {
   return {
     enable: true,
+    enable_stats: true,
     idle_timeout: 30_000,
     mountpoint: '',
     clientinfo_override: {},
@@ -100,7 +102,7 @@ function hostOf(first: GatewayConfig) {
     listeners.push(made)
     return made
   })
-  return { host, listeners, made }
+  return { host, listeners, made, broker }
 }
 
 test('every enabled listener is bound, TLS under the name ssl', async () => {
@@ -133,6 +135,22 @@ test('peers come with the settings their listener has now', async () => {
   expect(made[0]?.accepted.map((one) => one.settings)).toMatchObject([
     { enableAuthn: true, mountpoint: undefined },
     { enableAuthn: false, mountpoint: 'm/' },
+  ])
+})
+
+test('with enable_stats false, clients that log in from then on have no statistics', async () => {
+  const { host, broker } = hostOf(config({}))
+  await host.start()
+  const options = { cleanStart: true, expiryIntervalMs: 0, receiveMaximum: 1 }
+  for (const enable_stats of [true, false, true]) {
+    await host.update(config({}, { enable_stats }))
+    const login = { client: clientInfo('c'), password: undefined, enableAuthn: true }
+    await host.context.connect(login, options, new RecordingReceiver())
+  }
+  expect(broker.clients.map((client) => client.options)).toEqual([
+    options,
+    { ...options, hasStats: false },
+    options,
   ])
 })
 

@@ -1,6 +1,16 @@
 /** The conversations of the protocol with a whole broker; every frame is literal. */
 import { expect, test } from 'vitest'
-import { hex, overhear, publishTo as publish, type SnPeer, sized, startSn } from '../support/sn-peer.ts'
+import type { HubClient } from '../../../broker/client.ts'
+import { statsOf } from '../../../broker/client-stats.ts'
+import {
+  connectFrame,
+  hex,
+  overhear,
+  publishTo as publish,
+  type SnPeer,
+  sized,
+  startSn,
+} from '../support/sn-peer.ts'
 
 async function register(peer: SnPeer, name: string): Promise<string> {
   const answer = await peer.ask(sized(`0a00000001${hex(name)}`))
@@ -103,6 +113,23 @@ test('4: a sleeper that does not come back loses its session and its will is pub
   expect(await peer.ask(sized(`16${hex('s')}`))).toBe('0217')
   expect(await peer.next()).toBe('0218')
   expect(started.broker.hub.clientCount).toBe(0)
+})
+
+test('the statistics of a client are of all addresses that it has had', async () => {
+  const { peer, broker } = await startSn()
+  const first = await (await peer()).connect('s')
+  const publishFrame = sized(`0c0261620000${hex('x')}`)
+  const sleep = '041800c8'
+  expect(await first.send(publishFrame).ask(sleep)).toBe('0218')
+  const ping = sized(`16${hex('s')}`)
+  expect(await (await peer()).ask(ping)).toBe('0217')
+  const client = broker.hub.client('mqttsn\0s') as HubClient
+  expect(statsOf(client, broker.hub.options)).toMatchObject({
+    recv_oct: [connectFrame('s'), publishFrame, sleep, ping].join('').length / 2,
+    send_oct: '030500 0218 0217'.replaceAll(' ', '').length / 2,
+    recv_msg: 1,
+    send_msg: 0,
+  })
 })
 
 test.each([1, 2] as const)(

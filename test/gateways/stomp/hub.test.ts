@@ -1,4 +1,6 @@
 import { expect, onTestFinished, test, vi } from 'vitest'
+import type { HubClient } from '../../../broker/client.ts'
+import { statsOf } from '../../../broker/client-stats.ts'
 import { Message, type QoS } from '../../../model/message.ts'
 import { ReasonCode } from '../../../model/reason-codes.ts'
 import { startHub } from '../../broker/support.ts'
@@ -32,6 +34,21 @@ test('a STOMP client hears what is published in its mountpoint, once for each su
   const frames = await take(peer, 2)
   expect(new Set(frames.map((one) => one.headers.subscription))).toEqual(new Set(['all', 'one']))
   expect(frames.map((one) => one.headers.destination)).toEqual(['a/1', 'a/1'])
+})
+
+test('a STOMP client has statistics', async () => {
+  const { hub, bed, publish } = await start({ clientinfo_override: { clientid: 'till-7' } })
+  const peer = bed.peer().connect().send('SUBSCRIBE', { id: '0', destination: 'a' })
+  peer.send('SEND', { destination: 'b' }, 'x')
+  await publish('a', 'y')
+  const client = hub.client('stomp\0till-7') as HubClient
+  expect(statsOf(client, hub.options)).toMatchObject({
+    recv_oct: client.traffic?.bytesReceived,
+    recv_msg: 1,
+    send_msg: 1,
+    subscriptions_cnt: 1,
+  })
+  expect(client.traffic?.bytesReceived).toBeGreaterThan('SUBSCRIBE'.length)
 })
 
 test('retained messages follow a SUBSCRIBE, marked as such', async () => {

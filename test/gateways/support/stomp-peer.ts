@@ -25,6 +25,7 @@ export type StompChanges = Partial<Omit<StompConfig, 'clientinfo_override'>> & {
 export function stompConfig(changes: StompChanges = {}): StompConfig {
   return {
     enable: true,
+    enable_stats: true,
     idle_timeout: 30_000,
     mountpoint: '',
     clientinfo_override: { username: '${Packet.headers.login}', password: '${Packet.headers.passcode}' },
