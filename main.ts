@@ -74,7 +74,10 @@ function obeySignals(broker: Hubbub, options: RunOptions, log: Log): void {
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping')
     broker.stop().then(
-      () => exit(0),
+      () => {
+        log.info({ signal }, 'stopped')
+        exit(0)
+      },
       (error: unknown) => {
         log.error({ error }, 'not stopped in order')
         exit(1)

@@ -38,6 +38,7 @@ test('SIGTERM tells every client in its own words, and the process ends with 0',
   for (const client of stomp) expect(await client.gone()).toBe('Server shutting down')
   expect(await hubbub.exit()).toBe(0)
   expect(hubbub.log.lines.filter(({ level }) => level === 'error')).toEqual([])
+  expect(hubbub.log.lines.at(-1)).toMatchObject({ msg: 'stopped' })
 })
 
 test('a stop waits for nobody who has not logged in', async () => {
