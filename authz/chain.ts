@@ -78,6 +78,9 @@ export class AuthzChain {
   readonly #log: Logger
   readonly #noMatch: Result
   readonly #settled: SettledAnswers
+  /** By the first source. */
+  readonly #allowed: Authorization
+  readonly #denied: Authorization
   /** Decisions that wait for a source. */
   #pending = 0
   #whenIdle: (() => void) | undefined
@@ -113,6 +116,8 @@ export class AuthzChain {
     this.#log = log
     this.#noMatch = { ok: { result: options.noMatch, from: 'default' } }
     const first = this.links[0]?.source
+    this.#allowed = { result: 'allow', from: first?.type ?? '' }
+    this.#denied = { result: 'deny', from: first?.type ?? '' }
     this.#settled = new SettledAnswers((client, action) => first?.settled?.(client, action))
   }
 
@@ -135,10 +140,8 @@ export class AuthzChain {
     if (client.acl !== undefined && (client.authExpiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#now()) {
       return this.#counted(LOGIN_EXPIRED)
     }
-    if (action.kind === 'publish' && client.acl === undefined) {
-      const settled = this.#settled.get(client, action)
-      if (settled !== undefined) return this.#saysFirst(settled)
-    }
+    const settled = this.#settledAnswer(client, action)
+    if (settled !== undefined) return settled === 'allow' ? this.links[0]?.allow : this.links[0]?.deny
     const own = this.#rulesOf(client.acl)
     const cache = action.kind === 'publish' && own?.mayChange !== true ? this.#cache : undefined
     if (action.kind === 'publish' && cache !== undefined) {
@@ -156,6 +159,18 @@ export class AuthzChain {
     if (said === undefined) return this.#askFrom(0, false, since, value, client, action, topic)
     this.#remember(since, client, action, topic, said)
     return this.#matched(said, said === 'allow' ? ACL_ALLOW : ACL_DENY)
+  }
+
+  /**
+   * What `authorize` would say, where that does not depend on the topic and nobody has to be asked; undefined: ask it.
+   * Not for superusers.
+   */
+  settled(client: ClientInfo, action: Action): Authorization | undefined {
+    if (client.isSuperuser) return undefined
+    const answer = this.#settledAnswer(client, action)
+    if (answer === undefined) return undefined
+    this.counters.total++
+    return answer === 'allow' ? this.#allowed : this.#denied
   }
 
   /** A client whose rights have changed while it is connected; all of them if left out. */
@@ -194,21 +209,24 @@ export class AuthzChain {
     await Promise.allSettled(this.links.map(async ({ source }) => source.close()))
   }
 
-  /** What the first source says about every topic. */
-  #saysFirst(settled: Permission): Result {
-    const link = this.links[0] as SourceLink
-    link.counters.total++
+  /** What the first source says about every topic, counted as if it had been asked. */
+  #settledAnswer(client: ClientInfo, action: Action): Permission | undefined {
+    if (action.kind !== 'publish' || client.acl !== undefined) return undefined
+    const settled = this.#settled.get(client, action)
+    if (settled === undefined) return undefined
+    const { counters } = this.links[0] as SourceLink
+    counters.total++
     // By their names: this is called for each message.
     if (settled === 'allow') {
-      link.counters.allow++
+      counters.allow++
       this.counters.matchedAllow++
       this.counters.allow++
-      return link.allow
+    } else {
+      counters.deny++
+      this.counters.matchedDeny++
+      this.counters.deny++
     }
-    link.counters.deny++
-    this.counters.matchedDeny++
-    this.counters.deny++
-    return link.deny
+    return settled
   }
 
   #topicOf(client: ClientInfo, action: Action, topic: string): string {

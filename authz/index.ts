@@ -85,7 +85,7 @@ export class Authz {
   }
 
   attach(bus: HookBus): void {
-    bus.put('client.authorize', 'authz', this.authorize, { priority: AUTHZ_PRIORITY })
+    bus.put('client.authorize', 'authz', this.authorize, { priority: AUTHZ_PRIORITY, known: this.#known })
     // Who authenticates again may do something else from now on.
     bus.put('client.check_authn_complete', 'authz', (client) => this.#chain.forget(client))
   }
@@ -97,6 +97,10 @@ export class Authz {
     action: Action,
     topic: string,
   ): MaybePromise<FoldResult<Authorization>> => this.#chain.authorize(value, client, action, topic)
+
+  /** The same where the topic does not matter. */
+  readonly #known = (_: Authorization, client: ClientInfo, action: Action): Authorization | undefined =>
+    this.#chain.settled(client, action)
 
   /** Reads rule files again. @throws the first error after all sources were tried; one that failed keeps its rules */
   async reload(): Promise<void> {

@@ -32,6 +32,8 @@ export function isAllowed(hub: Hub, info: ClientInfo, action: Action, topic: str
   }
   if (!authorizing.isUsed) return true
   metrics.clientAuthorize++
+  const known = authorizing.known?.(noMatch, info, action, topic)
+  if (known !== undefined) return decided(hub, info, action, topic, known)
   const answer = authorizing.fold(noMatch, info, action, topic)
   return isPromise(answer)
     ? decidedLater(hub, info, action, topic, answer)

@@ -39,6 +39,11 @@ export interface HookOptions<Args extends readonly unknown[]> {
   priority?: number
   /** False skips the function for this call. */
   filter?: (...args: Args) => boolean
+  /**
+   * What the point would come to, where that is known before the function is called; else undefined. Asked in its place
+   * by who calls a point for each message, if it is the only function there. Must not throw.
+   */
+  known?: (...args: Args) => Args[0] | undefined
   /** It has nothing to say about messages whose topic does not begin with `$`, behind the mountpoint if there is one. */
   onlyReserved?: boolean
 }
@@ -50,6 +55,7 @@ interface Hook {
   readonly priority: number
   readonly fn: AnyFunction
   readonly filter: AnyFunction | undefined
+  readonly known: AnyFunction | undefined
   readonly onlyReserved: boolean
 }
 
@@ -236,6 +242,8 @@ export class Fold<P extends FoldPoint> {
   isUsed = false
   /** Whether anything is that may concern other messages than those to topics with `$`. */
   isUsedByAll = false
+  /** See `HookOptions.known`. */
+  known: ((...args: FoldPoints[P]) => FoldValue<P> | undefined) | undefined
   readonly #point: P
   readonly #log: Logger
   #chain: Chain = EMPTY
@@ -250,6 +258,9 @@ export class Fold<P extends FoldPoint> {
   set(chain: Chain): void {
     this.#chain = chain
     this.isUsed = chain !== EMPTY
+    const [first] = chain
+    const isAlone = chain.length === 1 && first?.filter === undefined
+    this.known = isAlone ? (first?.known as typeof this.known) : undefined
     this.isUsedByAll = chain.some(({ onlyReserved }) => !onlyReserved)
   }
 
@@ -330,6 +341,7 @@ function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {
     priority: options.priority ?? 0,
     fn: fn as AnyFunction,
     filter: options.filter as AnyFunction | undefined,
+    known: options.known as AnyFunction | undefined,
     onlyReserved: options.onlyReserved === true,
   }
 }

@@ -277,3 +277,27 @@ test('answers for every topic count as those of their source', async () => {
   expect(authz.chain.links[0]?.counters).toMatchObject({ total: 3, allow: 3, deny: 0 })
   expect(authz.counters).toMatchObject({ total: 3, matchedAllow: 3, allow: 3, cacheMiss: 0 })
 })
+
+test('where the topic does not matter the answer is known without asking, and counts the same', async () => {
+  const { authz, bus, client } = await start(load(''))
+  const { known } = bus.foldAt('client.authorize')
+  expect(known?.(authz.initial, client, PUBLISH, 'a')).toEqual({ result: 'allow', from: 'file' })
+  expect(authz.counters).toMatchObject({ total: 1, matchedAllow: 1, allow: 1 })
+  expect(authz.chain.links[0]?.counters).toMatchObject({ total: 1, allow: 1 })
+  // Filters are looked at one by one, as are the rules of a login, and superusers.
+  expect(known?.(authz.initial, client, SUBSCRIBE, 'a')).toBeUndefined()
+  expect(known?.(authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
+  expect(known?.(authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
+  expect(authz.counters.total).toBe(1)
+})
+
+test('beside another hook nothing is known before it is asked', async () => {
+  const { bus } = await start(load(''))
+  const fold = bus.foldAt('client.authorize')
+  bus.put('client.authorize', 'other', () => undefined)
+  expect(fold.known).toBeUndefined()
+  bus.del('client.authorize', 'other')
+  expect(fold.known).toBeDefined()
+  bus.del('client.authorize', 'authz')
+  expect(fold.known).toBeUndefined()
+})
