@@ -1,8 +1,10 @@
 /** What a session keeps while its device is away or asleep, and what of it outlives the process. */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { nextTurn } from '../../../model/async.ts'
 import {
   connectFrame,
   hex,
@@ -120,7 +122,7 @@ test.each([1, 2] as const)(
     const started = await startSn()
     const { hooks } = started.broker
     hooks.put('message.delivered', 'slow', async () => {
-      await new Promise((done) => setTimeout(done, 5))
+      for (let i = 0; i < 5; i++) await nextTurn()
       return undefined
     })
     expect(await fetched(started, qos, 4)).toEqual(['m0', 'm1', 'm2', 'm3'])
