@@ -47,9 +47,18 @@ export class SettledAnswers {
   }
 
   #find(client: ClientInfo, action: Publish, shift: number): Permission | undefined {
-    const answer = this.#ask(client, action)
+    const answer = this.#tryAsking(client, action)
     this.#lastCodes |= (answer === undefined ? DEPENDS : CODES[answer]) << shift
     this.#clients.set(client, this.#lastCodes)
     return answer
+  }
+
+  /** What a failure means, the chain decides when it asks about a topic. */
+  #tryAsking(client: ClientInfo, action: Publish): Permission | undefined {
+    try {
+      return this.#ask(client, action)
+    } catch {
+      return undefined
+    }
   }
 }
