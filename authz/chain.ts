@@ -140,8 +140,6 @@ export class AuthzChain {
     if (client.acl !== undefined && (client.authExpiresAtMs ?? Number.POSITIVE_INFINITY) <= this.#now()) {
       return this.#counted(LOGIN_EXPIRED)
     }
-    const settled = this.#settledAnswer(client, action)
-    if (settled !== undefined) return settled === 'allow' ? this.links[0]?.allow : this.links[0]?.deny
     const own = this.#rulesOf(client.acl)
     const cache = action.kind === 'publish' && own?.mayChange !== true ? this.#cache : undefined
     if (action.kind === 'publish' && cache !== undefined) {
@@ -163,7 +161,7 @@ export class AuthzChain {
 
   /**
    * What `authorize` would say, where that does not depend on the topic and nobody has to be asked; undefined: ask it.
-   * Not for superusers.
+   * Not for superusers. Counts as if the first source had been asked.
    */
   settled(client: ClientInfo, action: Action): Authorization | undefined {
     if (client.isSuperuser) return undefined

@@ -257,7 +257,10 @@ test('EMQX’s name of the directory of its files is that of the config file', a
 })
 
 test('what holds for every topic is asked anew after a reload, and when a client has authenticated again', async () => {
-  const { authz, ask, bus, client, configDir } = await start(load(''))
+  const { authz, bus, client, configDir } = await start(load(''))
+  const fold = bus.foldAt('client.authorize')
+  const ask = (topic: string) =>
+    fold.known?.(authz.initial, client, PUBLISH, topic) ?? fold.fold(authz.initial, client, PUBLISH, topic)
   const rules = (text: string) => writeFileSync(join(configDir, 'acl.conf'), text)
   expect(ask('a')).toMatchObject({ result: 'allow' })
   rules('{deny, {username, "blocked"}, all, all}. {allow, all}.')
@@ -272,8 +275,9 @@ test('what holds for every topic is asked anew after a reload, and when a client
 })
 
 test('answers for every topic count as those of their source', async () => {
-  const { authz, ask } = await start(load(''))
-  for (let i = 0; i < 3; i++) void ask(`a/${i}`)
+  const { authz, bus, client } = await start(load(''))
+  const { known } = bus.foldAt('client.authorize')
+  for (let i = 0; i < 3; i++) void known?.(authz.initial, client, PUBLISH, `a/${i}`)
   expect(authz.chain.links[0]?.counters).toMatchObject({ total: 3, allow: 3, deny: 0 })
   expect(authz.counters).toMatchObject({ total: 3, matchedAllow: 3, allow: 3, cacheMiss: 0 })
 })
