@@ -175,7 +175,8 @@ function connect(
       signal.removeEventListener('abort', cut)
       if (error) {
         pooled.destroy()
-        reject(error)
+        // The driver marks only some of what ends a handshake.
+        reject(Object.assign(error, { fatal: true }))
       } else resolve(pooled)
     })
   })
@@ -213,9 +214,10 @@ function literal(value: string): string {
   return `_utf8mb4 X'${Buffer.from(value, 'utf8').toString('hex')}'`
 }
 
+/** Not when the server says what is wrong with a statement: that error has a state, and no mark of the driver. */
 function isFatal(error: unknown): boolean {
   if (error instanceof BrokerError) return false
-  return !(error instanceof Error) || !('fatal' in error) || error.fatal === true || !('sqlState' in error)
+  return !(error instanceof Error) || !('sqlState' in error) || ('fatal' in error && error.fatal === true)
 }
 
 function explain(error: unknown): string {
