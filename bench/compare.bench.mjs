@@ -31,6 +31,7 @@ async function run(scenario, brokers, options, cert) {
         result.running ??= await broker.start({
           cert,
           access: scenario.access,
+          inflight: options.inflight,
           watchesDelays: scenario.watchesDelays === true,
         })
         result.rounds.push(await measure(result.running, result.running.ports[portNameOf(scenario)], spec))

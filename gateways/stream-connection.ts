@@ -127,14 +127,15 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
     this.transport.end()
   }
 
-  onData(chunk: Buffer): void {
+  onData(bytes: Buffer, start: number, end: number): void {
     if (this.#ended !== undefined) return
+    const chunk = bytes.subarray(start, end)
     if (this.isPaused) {
       this.#keepUnread(chunk)
       return
     }
     if (this.#unread.isEmpty) {
-      this.#unread.keep(chunk, this.#cut(chunk, 0), this.#decoder.wantedBytes)
+      this.#unread.keep(chunk, this.#cut(chunk, 0), chunk.length, this.#decoder.wantedBytes)
     } else {
       this.#unread.append(chunk)
       this.#cutUnread()
@@ -177,7 +178,7 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
 
   #cutUnread(): void {
     const bytes = this.#unread.bytes()
-    this.#unread.keep(bytes, this.#cut(bytes, 0), this.#decoder.wantedBytes)
+    this.#unread.keep(bytes, this.#cut(bytes, 0), bytes.length, this.#decoder.wantedBytes)
   }
 
   #waitFor(handled: Promise<unknown>): void {

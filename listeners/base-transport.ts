@@ -136,12 +136,13 @@ export abstract class BaseTransport implements Transport, Carrier {
     return this.#reason !== undefined
   }
 
-  protected receive(chunk: Buffer): void {
+  protected receive(bytes: Buffer, start = 0, end = bytes.length): void {
     if (this.#reason !== undefined) return
-    this.bytesReceived += chunk.length
-    this.#traffic.bytesReceived += chunk.length
+    const length = end - start
+    this.bytesReceived += length
+    this.#traffic.bytesReceived += length
     try {
-      this.#handler?.onData(chunk)
+      this.#handler?.onData(bytes, start, end)
     } catch (error) {
       this.failed(error)
     }

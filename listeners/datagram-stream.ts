@@ -68,7 +68,7 @@ export class DatagramStream implements Transport, DatagramHandler {
   }
 
   onDatagram(datagram: Buffer): void {
-    if (this.#unread === undefined) this.#handler?.onData(datagram)
+    if (this.#unread === undefined) this.#handler?.onData(datagram, 0, datagram.length)
     else if (this.#unread.length < MAX_UNREAD) this.#unread.push(datagram)
   }
 
@@ -89,7 +89,7 @@ export class DatagramStream implements Transport, DatagramHandler {
       if (!this.datagrams.isOpen) return
       // Paused again by what it got.
       if (this.#unread !== undefined) return void (this.#unread = unread.slice(i))
-      this.#handler?.onData(datagram)
+      this.#handler?.onData(datagram, 0, datagram.length)
     }
   }
 

@@ -43,6 +43,8 @@ const LARGE_BYTES = 16_384
 
 export class StreamOutbox implements Outbox, Flushable {
   buffer: Buffer = EMPTY
+  /** A field, as it is looked at for each message. */
+  congested = false
   /** Bytes handed to the socket so far. */
   handedOver = 0
   readonly #carrier: Carrier
@@ -54,7 +56,10 @@ export class StreamOutbox implements Outbox, Flushable {
   #start = 0
   #used = 0
   #pieces: Uint8Array[] = []
-  #pieceBytes = 0
+  /** Bytes of `#pieces`, `buffer` and `#run`. */
+  #gathered = 0
+  /** From so many of them on it has to be looked whether it is congested. */
+  #mark: number
   /** Passed on and not copied yet: `#run` from `#runStart` to `#runEnd`, behind all that is in `buffer`. */
   #run: Uint8Array | undefined
   #runStart = 0
@@ -66,11 +71,8 @@ export class StreamOutbox implements Outbox, Flushable {
   #full: Buffer[] = []
   /** Size of the last batch: the next one starts with a buffer of that size. */
   #lastBatch = 0
-  /** `pendingBytes` when last looked at: it only shrinks between two flushes. */
-  #pending = 0
   #queued = false
   #closed = false
-  #congested = false
   #timer: NodeJS.Timeout | undefined
   readonly #onWritten = (): void => this.#relax()
 
@@ -85,24 +87,18 @@ export class StreamOutbox implements Outbox, Flushable {
     this.#queue = queue
     this.#pool = queue.pool
     this.#limits = limits
+    this.#mark = limits.highWatermarkBytes
     this.#traffic = traffic
   }
 
   get unsentBytes(): number {
-    return this.#ownBytes() + this.#carrier.pendingBytes
-  }
-
-  get congested(): boolean {
-    if (this.#congested) return true
-    if (this.#ownBytes() + this.#pending < this.#limits.highWatermarkBytes) return false
-    this.#pending = this.#carrier.pendingBytes
-    if (this.#ownBytes() + this.#pending < this.#limits.highWatermarkBytes) return false
-    this.#congest()
-    return this.#congested
+    return this.#gathered + this.#carrier.pendingBytes
   }
 
   reserve(size: number): number {
     if (this.#run !== undefined) this.#settle()
+    this.#gathered += size
+    if (this.#gathered >= this.#mark) this.#look()
     return this.#take(size)
   }
 
@@ -115,6 +111,8 @@ export class StreamOutbox implements Outbox, Flushable {
       this.#runEnd = end
       this.#enqueue()
     }
+    this.#gathered += end - start
+    if (this.#gathered >= this.#mark) this.#look()
     if (id === 0) return
     this.#patches[this.#patchCount++] = idAt
     this.#patches[this.#patchCount++] = id
@@ -124,8 +122,10 @@ export class StreamOutbox implements Outbox, Flushable {
     if (bytes.length >= LARGE_BYTES) {
       if (this.#run !== undefined) this.#settle()
       this.#cut()
-      this.#addPiece(bytes)
+      this.#pieces.push(bytes)
       this.#enqueue()
+      this.#gathered += bytes.length
+      if (this.#gathered >= this.#mark) this.#look()
       return
     }
     const offset = this.reserve(bytes.length)
@@ -135,10 +135,9 @@ export class StreamOutbox implements Outbox, Flushable {
   /** Sends what has gathered. The queue calls it at the end of the turn; earlier is allowed. */
   flush(): void {
     this.#queued = false
-    const bytes = this.#ownBytes()
-    if (this.#closed || bytes === 0) return this.#discard()
+    if (this.#closed || this.#gathered === 0) return this.#release(true)
     try {
-      this.#hand(bytes)
+      this.#hand(this.#gathered)
     } catch (error) {
       this.#release(false) // the socket may hold a part of it
       this.#carrier.failed(error)
@@ -149,15 +148,10 @@ export class StreamOutbox implements Outbox, Flushable {
   close(): void {
     this.#closed = true
     // Whoever looks first writes nothing more; what others write is gone with the next flush.
-    this.#congested = true
+    this.congested = true
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.#discard()
-  }
-
-  // Not a getter: reading a private one is a call into the engine each time.
-  #ownBytes(): number {
-    return this.#pieceBytes + this.#used - this.#start + this.#runEnd - this.#runStart
+    this.#release(true)
   }
 
   #take(size: number): number {
@@ -180,10 +174,11 @@ export class StreamOutbox implements Outbox, Flushable {
       this.#cut()
       this.#carrier.sendAll(this.#pieces, written)
     }
-    this.#pending = this.#carrier.pendingBytes
-    this.#release(this.#pending === 0)
+    const pending = this.#carrier.pendingBytes
+    this.#mark = this.#limits.highWatermarkBytes - pending
+    this.#release(pending === 0)
     this.#lastBatch = bytes
-    if (this.#pending >= this.#limits.highWatermarkBytes) this.#congest()
+    if (this.#mark <= 0) this.#congest()
     else this.#relax()
   }
 
@@ -245,23 +240,14 @@ export class StreamOutbox implements Outbox, Flushable {
 
   /** Closes the current run of small writes, so that what follows comes after it. */
   #cut(): void {
-    if (this.#used > this.#start) this.#addPiece(this.buffer.subarray(this.#start, this.#used))
+    if (this.#used > this.#start) this.#pieces.push(this.buffer.subarray(this.#start, this.#used))
     this.#start = this.#used
-  }
-
-  #addPiece(piece: Uint8Array): void {
-    this.#pieces.push(piece)
-    this.#pieceBytes += piece.length
   }
 
   #enqueue(): void {
     if (this.#queued) return
     this.#queued = true
     this.#queue.add(this)
-  }
-
-  #discard(): void {
-    this.#release(true)
   }
 
   /** Starts anew with no buffer. `reuse`: nothing reads from the old ones any more. */
@@ -271,26 +257,28 @@ export class StreamOutbox implements Outbox, Flushable {
       for (const buffer of this.#full) this.#pool.give(buffer)
     }
     this.buffer = EMPTY
-    this.#start = this.#used = 0
+    this.#start = this.#used = this.#gathered = 0
     if (this.#run !== undefined) this.#forgetRun()
-    if (this.#pieces.length > 0) {
-      this.#pieces = []
-      this.#pieceBytes = 0
-    }
+    if (this.#pieces.length > 0) this.#pieces = []
     if (this.#full.length > 0) this.#full = []
   }
 
+  /** Whether it is congested, by what has left meanwhile: what is pending only shrinks between two flushes. */
+  #look(): void {
+    this.#mark = this.#limits.highWatermarkBytes - this.#carrier.pendingBytes
+    if (this.#gathered >= this.#mark) this.#congest()
+  }
+
   #congest(): void {
-    if (this.#congested || this.#closed) return
-    this.#congested = true
+    if (this.congested || this.#closed) return
+    this.congested = true
     this.#watch()
   }
 
   #relax(): void {
-    if (!this.#congested || this.#closed) return
-    this.#pending = this.#carrier.pendingBytes
-    if (this.#ownBytes() + this.#pending >= this.#limits.highWatermarkBytes / 2) return
-    this.#congested = false
+    if (!this.congested || this.#closed) return
+    if (this.unsentBytes >= this.#limits.highWatermarkBytes / 2) return
+    this.congested = false
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#carrier.drained()

@@ -9,7 +9,7 @@ import { Socket } from 'node:net'
 
 /** As much as Node reads at once. */
 const READ_BYTES = 65_536
-/** Chunks lie in slabs of this size, each of which lives as long as somebody holds one of its chunks. */
+/** What has come lies in slabs of this size, each of which lives as long as somebody holds a piece of it. */
 const SLAB_BYTES = 65_536
 
 /** Node's own names for what `onread` has set. */
@@ -32,30 +32,31 @@ export class SharedReads {
   #used = 0
 
   /**
-   * Has `onChunk` called with what the socket reads from now on, in place of its 'data' event: `pause`, `resume` and
-   * 'end' stay as they are. A chunk is never written to again.
+   * Has `onBytes` called with what the socket reads from now on, in place of its 'data' event: `pause`, `resume` and
+   * 'end' stay as they are. `bytes[start..end)` is never written to again.
    * @returns false if that cannot be, and nothing was changed
    */
-  attach(socket: Socket, onChunk: (chunk: Buffer) => void): boolean {
+  attach(socket: Socket, onBytes: (bytes: Buffer, start: number, end: number) => void): boolean {
     const inside = socket as unknown as Inside
     // What was read before must come first.
     if (this.#names === undefined || socket.readableLength > 0) return false
     if (typeof inside._handle?.useUserBuffer !== 'function') return false
     inside[this.#names.buffer] = this.#shared
-    inside[this.#names.callback] = (bytes: number) => onChunk(this.#take(bytes))
+    inside[this.#names.callback] = (bytes: number) => {
+      this.#take(bytes)
+      onBytes(this.#slab, this.#used - bytes, this.#used)
+    }
     inside._handle.useUserBuffer(this.#shared)
     return true
   }
 
-  #take(bytes: number): Buffer {
+  #take(bytes: number): void {
     if (this.#used + bytes > SLAB_BYTES) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
       this.#used = 0
     }
-    const chunk = this.#slab.subarray(this.#used, this.#used + bytes)
+    this.#shared.copy(this.#slab, this.#used, 0, bytes)
     this.#used += bytes
-    this.#shared.copy(chunk, 0, 0, bytes)
-    return chunk
   }
 }
 

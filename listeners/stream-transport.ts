@@ -66,18 +66,19 @@ export class StreamTransport extends BaseTransport implements PutOff {
 
   protected startReading(): void {
     const socket = this.#socket
-    const read = (chunk: Buffer) => this.#read(chunk)
+    const read = (bytes: Buffer, start: number, end: number) => this.#read(bytes, start, end)
     // TLS and WebSocket have buffers of their own.
-    if (this.kind !== 'tcp' || this.#reads?.attach(socket, read) !== true) socket.on('data', read)
+    if (this.kind !== 'tcp' || this.#reads?.attach(socket, read) !== true)
+      socket.on('data', (chunk: Buffer) => this.#read(chunk, 0, chunk.length))
     // The peer sends no more, but may still read: answers to its last packets go out first.
     socket.on('end', () => this.endBecause({ kind: 'peer_closed' }))
     if (this.#paused) socket.pause()
     else socket.resume()
   }
 
-  #read(chunk: Buffer): void {
-    if (this.#held.length === 0 && this.#turns.admits(chunk.length)) return this.receive(chunk)
-    this.#held.push(chunk)
+  #read(bytes: Buffer, start: number, end: number): void {
+    if (this.#held.length === 0 && this.#turns.admits(end - start)) return this.receive(bytes, start, end)
+    this.#held.push(bytes.subarray(start, end))
     if (this.#held.length > 1) return
     this.#socket.pause()
     this.#turns.wait(this)

@@ -40,8 +40,11 @@ export type CloseReason =
 
 /** What a connection does with its transport's events. No method may throw. */
 export interface TransportHandler {
-  /** The chunk belongs to the handler during this call only as far as it is not copied: see `Message.own`. */
-  onData(chunk: Buffer): void
+  /**
+   * `bytes[start..end)` has come; what lies around it is of others. It stays as it is, but who keeps a piece of it
+   * keeps all of `bytes` alive: see `Message.own`.
+   */
+  onData(bytes: Buffer, start: number, end: number): void
   /** The outbox has fallen below its low watermark after having been congested. */
   onDrain(): void
   /** Called once, last. */

@@ -36,15 +36,16 @@ export class Unread {
   }
 
   /**
-   * Keeps what is behind `from` in `bytes`, and nothing else.
+   * Keeps `bytes[from..end)`, and nothing else.
    * @param wanted - how much it will be in all as its header says, 0 = unknown. Room is made for it only in
    *   proportion to what has come: an announced length must not cost memory
    */
-  keep(bytes: Buffer, from: number, wanted: number): void {
-    const rest = bytes.length - from
+  keep(bytes: Buffer, from: number, end: number, wanted: number): void {
+    const rest = end - from
+    if (rest === 0) return this.#replace(EMPTY, 0)
     const isOurs = bytes.buffer === this.#buffer.buffer && bytes.length === this.byteLength
     if (isOurs && (from === 0 || 2 * rest > this.#buffer.length)) this.#start += from
-    else this.#replace(bytes.subarray(from), rest === 0 ? 0 : Math.max(rest, Math.min(wanted, roomFor(rest))))
+    else this.#replace(bytes.subarray(from, end), Math.max(rest, Math.min(wanted, roomFor(rest))))
   }
 
   #replace(content: Uint8Array, size: number): void {

@@ -115,7 +115,9 @@ export class Message {
   own(slab = new PayloadSlab()): void {
     if (this.#isOwned) return
     this.#isOwned = true
-    if ((this.end - this.start) * 2 >= this.bytes.buffer.byteLength) return
+    const twice = (this.end - this.start) * 2
+    // The second one is a call into the engine.
+    if (twice >= this.bytes.length && twice >= this.bytes.buffer.byteLength) return
     const from = this.#ownedFrom()
     const moved = slab.copy(this.bytes, from, this.end) - from
     this.start += moved

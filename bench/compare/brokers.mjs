@@ -136,8 +136,12 @@ function forkServer(file) {
     })
     const answer = () =>
       new Promise((resolve, reject) => {
-        child.once('message', resolve)
-        child.once('close', (code) => reject(new Error(`${file} ended with ${code}`)))
+        const ended = (code) => reject(new Error(`${file} ended with ${code}`))
+        child.once('close', ended)
+        child.once('message', (message) => {
+          child.off('close', ended)
+          resolve(message)
+        })
       })
     const ask = () => {
       const answered = answer()
@@ -168,11 +172,16 @@ async function accepts(port, host = HOST) {
   throw new Error(`nothing listens on port ${port}`)
 }
 
-/** Without limits of queues and windows: with its defaults it would drop what the load has on its way. */
-async function startMosquitto({ cert, access }) {
+/** Without a limit of its queues: with its default it would drop what the load has on its way. */
+async function startMosquitto({ cert, access, inflight }) {
   const dir = temporaryDirectory()
   const ports = await freePorts()
-  const lines = ['persistence false', 'log_type error', 'max_inflight_messages 0', 'max_queued_messages 0']
+  const lines = [
+    'persistence false',
+    'log_type error',
+    `max_inflight_messages ${inflight}`,
+    'max_queued_messages 0',
+  ]
   lines.push('per_listener_settings false', 'allow_anonymous true', `listener ${ports.tcp} ${HOST}`)
   lines.push(`listener ${ports.ws} ${HOST}`, 'protocol websockets')
   if (cert !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * Hubbub with storage in memory and everything else as it comes: `hubbub-server.mjs <JSON of brokers.mjs>`. With a port
+ * Hubbub with storage in memory, a window as wide as other brokers', and everything else as it comes: `hubbub-server.mjs <JSON of brokers.mjs>`. With a port
  * in place of that it is what --broker starts, from another working copy, to compare two versions.
  */
 import { mkdtempSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { tuneEngine } from '../../dist/model/engine.js'
 import { createLog } from '../../dist/observability/log.js'
 import { answerFigures } from './figures-server.mjs'
 
-const { dir, ports, cert, access, watchesDelays } = taskOf(JSON.parse(process.argv[2]))
+const { dir, ports, cert, access, watchesDelays, inflight } = taskOf(JSON.parse(process.argv[2]))
 const at = (port) => ({ default: { bind: `127.0.0.1:${port}` } })
 const secure = { bind: `127.0.0.1:${ports.tls}`, ssl_options: { certfile: cert?.cert, keyfile: cert?.key } }
 const MAX_PAYLOAD_BYTES = 1_000_000
@@ -32,6 +32,7 @@ const AUTHORIZATIONS = {
 const overrides = {
   node: { data_dir: dir },
   storage: { type: 'memory' },
+  mqtt: { max_inflight: inflight },
   listeners: {
     tcp: at(ports.tcp),
     ws: at(ports.ws),
@@ -56,5 +57,5 @@ function dropLarge({ payload }) {
 function taskOf(given) {
   if (typeof given !== 'number') return given
   const ports = { tcp: given, ws: 0, stomp: 0, nats: 0 }
-  return { dir: mkdtempSync(join(tmpdir(), 'hubbub-bench-')), ports }
+  return { dir: mkdtempSync(join(tmpdir(), 'hubbub-bench-')), ports, inflight: 65_535 }
 }

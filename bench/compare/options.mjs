@@ -6,6 +6,8 @@ const HELP = `Hubbub beside other brokers: npm run bench -- [options]
   --scenario ID[,ID]        only these; the beginning of an id is enough (pair, pair-qos0, trie)
   --rounds N                rounds of each broker, in turn with the others (3)
   --seconds S               length of a round, after a second to warm up (3; 60 for "nobody")
+  --inflight N              messages that a broker may send to a subscriber before one is acknowledged, for Hubbub and
+                            Mosquitto alike (65535, which is as many as there are packet ids)
   --brokers NAME[,NAME]     only these of what is found: Hubbub, Mosquitto, Aedes, nats-server
   --broker NAME=COMMAND     one more; {port} in the command is the port it is to listen on
   --connect NAME=HOST:PORT[:PID]
@@ -28,6 +30,7 @@ export function readOptions(args) {
       scenario: text(''),
       rounds: text('3'),
       seconds: { type: 'string' },
+      inflight: text('65535'),
       brokers: text(''),
       broker: { type: 'string', multiple: true, default: [] },
       connect: { type: 'string', multiple: true, default: [] },
@@ -43,6 +46,7 @@ export function readOptions(args) {
     scenarios: list(values.scenario),
     rounds: positive('rounds', values.rounds),
     seconds: values.seconds === undefined ? undefined : positive('seconds', values.seconds),
+    inflight: positive('inflight', values.inflight),
     brokers: list(values.brokers),
     commands: values.broker.map(named),
     connections: values.connect.map(named),

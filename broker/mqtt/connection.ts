@@ -17,7 +17,7 @@ import type { Delivery, Receiver, Traffic } from '../broker.ts'
 import type { HubClient } from '../client.ts'
 import type { Answers } from './answers.ts'
 import { countPacket } from './count-packet.ts'
-import { decodePacket } from './decode.ts'
+import { type DecodedPacket, decodePacket } from './decode.ts'
 import { emptyPublish } from './decode-publish.ts'
 import { encodePacket, PINGRESP, writeAck } from './encode.ts'
 import { writePublish } from './encode-publish.ts'
@@ -93,12 +93,12 @@ export class MqttConnection implements TransportHandler, Receiver {
 
   // TransportHandler ------------------------------------------------------------
 
-  onData(chunk: Buffer): void {
+  onData(bytes: Buffer, start: number, end: number): void {
     if (this.#state === 'closed') return
     this.nowMs = Date.now()
-    if (this.#isPaused()) return this.#keepForLater(chunk)
-    if (this.#unread === undefined) return this.#keep(chunk, this.#read(chunk))
-    this.#unread.append(chunk)
+    if (this.#isPaused()) return this.#keepForLater(bytes.subarray(start, end))
+    if (this.#unread === undefined) return this.#keep(bytes, this.#read(bytes, start, end), end)
+    this.#unread.append(bytes.subarray(start, end))
     this.#readUnread()
   }
 
@@ -232,10 +232,9 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.#isWaiting || this.#isBackedUp || this.#isPaced
   }
 
-  /** Handles the packets in `bytes`, as far as they are whole and nothing makes it wait. @returns where it stopped. */
-  #read(bytes: Buffer): number {
-    const end = bytes.length
-    let at = 0
+  /** Handles the packets in `bytes[start..end)`, as far as they are whole and nothing makes it wait. @returns where it stopped. */
+  #read(bytes: Buffer, start: number, end: number): number {
+    let at = start
     try {
       // [MQTT-3.1.4-6] nothing after the end, a refusal for one
       while (!this.#isPaused() && this.#state !== 'closed') {
@@ -250,10 +249,10 @@ export class MqttConnection implements TransportHandler, Receiver {
         if (isPromise(handled)) this.#waitFor(handled)
         // What we answer must not pile up while the client does not read: it is heard again when it has.
         else if (this.transport.outbox.congested) this.#backUp()
-        else if (at >= MAX_TURN_BYTES && at < end) this.#waitFor(nextTurn())
+        else if (at - start >= MAX_TURN_BYTES && at < end) this.#waitFor(nextTurn())
       }
     } catch (error) {
-      this.#fail(error, bytes, at)
+      this.#fail(error, bytes.subarray(at, end))
     }
     return at
   }
@@ -267,24 +266,28 @@ export class MqttConnection implements TransportHandler, Receiver {
       const handled = handleShortAck(this, this.client, first, bytes, start)
       if (handled !== false) return handled
     }
-    const packet = decodePacket(this.version, bytes, start, end)
+    return this.#handleRarer(this.client, decodePacket(this.version, bytes, start, end))
+  }
+
+  // Apart from the others, which the engine makes one piece of code of.
+  #handleRarer(client: HubClient, packet: DecodedPacket): MaybePromise<void> {
     switch (packet.type) {
       case PacketType.SUBSCRIBE:
-        return handleSubscribe(this, this.client, packet)
+        return handleSubscribe(this, client, packet)
       case PacketType.UNSUBSCRIBE:
-        return handleUnsubscribe(this, this.client, packet)
+        return handleUnsubscribe(this, client, packet)
       case PacketType.PINGREQ:
         this.context.hub.metrics.packetsPingreqReceived++
         this.context.hub.metrics.packetsPingrespSent++
         this.transport.outbox.append(PINGRESP) // [MQTT-3.12.4-1]
-        this.context.hub.hooks.run('client.ping', this.client.info)
+        this.context.hub.hooks.run('client.ping', client.info)
         return
       case PacketType.DISCONNECT:
-        return handleDisconnect(this, this.client, packet)
+        return handleDisconnect(this, client, packet)
       case PacketType.AUTH:
         return handleAuth(this, packet)
       default:
-        return handleAck(this, this.client, packet)
+        return handleAck(this, client, packet)
     }
   }
 
@@ -292,18 +295,18 @@ export class MqttConnection implements TransportHandler, Receiver {
     const unread = this.#unread
     if (unread === undefined) return
     const bytes = unread.bytes()
-    this.#keep(bytes, this.#read(bytes))
+    this.#keep(bytes, this.#read(bytes, 0, bytes.length), bytes.length)
   }
 
   /** Keeps what could not be handled yet. */
-  #keep(bytes: Buffer, from: number): void {
-    if (this.#state === 'closed' || from === bytes.length) {
+  #keep(bytes: Buffer, from: number, end: number): void {
+    if (this.#state === 'closed' || from === end) {
       this.#unread = undefined
       return
     }
-    const length = this.#isPaused() ? 0 : frameLength(bytes, from, bytes.length, this.options.maxPacketBytes)
+    const length = this.#isPaused() ? 0 : frameLength(bytes, from, end, this.options.maxPacketBytes)
     this.#unread ??= new Unread()
-    this.#unread.keep(bytes, from, length < 0 ? -length : 0)
+    this.#unread.keep(bytes, from, end, length < 0 ? -length : 0)
   }
 
   #keepForLater(chunk: Buffer): void {
@@ -360,7 +363,7 @@ export class MqttConnection implements TransportHandler, Receiver {
    * What a peer does wrong is a debug line and its own end [MQTT-4.13.1-1]; anything else is ours and leaves its
    * stack in the log [MQTT-4.8.0-2 (3.1.1)].
    */
-  #fail(error: unknown, bytes?: Buffer, at = 0): void {
+  #fail(error: unknown, bytes?: Buffer): void {
     if (this.#state === 'closed') return
     const { transport, context, client } = this
     const fields = { clientid: client?.info.clientId, peer: transport.peer, listener: transport.listenerId }
@@ -368,7 +371,7 @@ export class MqttConnection implements TransportHandler, Receiver {
       context.log.debug({ ...fields, error: messageOf(error) }, 'bad packet, connection closed')
     else context.log.error({ ...fields, error }, 'error while serving a connection, closed')
     const code = error instanceof MqttError ? error.reasonCode : ReasonCode.UnspecifiedError
-    if (this.#state === 'connect' && bytes !== undefined) answerBadConnect(this, code, bytes, at)
+    if (this.#state === 'connect' && bytes !== undefined) answerBadConnect(this, code, bytes)
     if (this.#state === 'connecting') answerFailedConnect(this, error instanceof MqttError ? code : undefined)
     const reason = reasonFor(code)
     client?.close(reason)

@@ -56,8 +56,11 @@ export function decodePublish(
   const topicEnd = at + 2 + (((buf[at] as number) << 8) | (buf[at + 1] as number))
   if (topicEnd > end) throw cutShort('topic')
   const known = topics.get(buf, at + 2, topicEnd) // [MQTT-3.3.2-1] the topic is the first field
-  into.known = known
-  into.topic = known.name
+  // To store what is there already costs a write barrier each time.
+  if (into.known !== known) {
+    into.known = known
+    into.topic = known.name
+  }
   at = topicEnd
   into.packetId = 0 // [MQTT-2.2.1-2] none at QoS 0
   if (qos !== 0) {
@@ -76,7 +79,7 @@ export function decodePublish(
     else at = readProperties(buf, at, end, into)
   }
   if (into.topic === '') checkAlias(version, into)
-  into.bytes = buf
+  if (into.bytes !== buf) into.bytes = buf
   into.payloadStart = at
   into.payloadEnd = end
 }

@@ -86,13 +86,8 @@ function accept(connection: MqttConnection, properties: Properties): void {
 }
 
 /** The CONNECT could not be understood: says so in the version it seems to be in, if it shows one [MQTT-3.1.4-1]. */
-export function answerBadConnect(
-  connection: MqttConnection,
-  code: ReasonCode,
-  bytes: Buffer,
-  at: number,
-): void {
-  const version = connectVersion(bytes, at, bytes.length)
+export function answerBadConnect(connection: MqttConnection, code: ReasonCode, bytes: Buffer): void {
+  const version = connectVersion(bytes, 0, bytes.length)
   if (version === undefined) return
   connection.version = version
   // 3.x knows codes for version and client id only; what else is wrong, it is just closed for.

@@ -1,7 +1,7 @@
 /** PUBLISH from a client, and its answer by QoS [MQTT-3.3.4-1]. */
 import type { MessageDropReason } from '../../hooks/hookpoints.ts'
 import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
-import { Message, type MessageProperties } from '../../model/message.ts'
+import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
 import { countRefused } from '../metrics.ts'
@@ -9,7 +9,8 @@ import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
 import { canBeRelayed } from './encode-publish.ts'
-import { mqttError, protocolError } from './mqtt-error.ts'
+import { type MqttError, mqttError, protocolError } from './mqtt-error.ts'
+import type { MqttOptions } from './options.ts'
 import { PacketType, type PublishPacket } from './packets.ts'
 
 export function handlePublish(
@@ -25,14 +26,8 @@ export function handlePublish(
   decodePublish(connection.version, bytes, start, end, packet, context.topics)
   const isPlain = !packet.retain && !packet.dup && packet.properties === undefined
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
-  // [MQTT-3.2.2-11]
-  if (packet.qos > options.maxQos) {
-    throw mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${packet.qos} is not offered`)
-  }
-  // [MQTT-3.2.2-14]
-  if (packet.retain && !options.retainAvailable) {
-    throw mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
-  }
+  if (packet.qos > options.maxQos || (packet.retain && !options.retainAvailable))
+    throw notOffered(packet.qos, options)
   // [MQTT-4.3.2-5] no copies at QoS 1: an id that was answered is a new message
   if (packet.qos === 2) {
     const answered = answerCopy(connection, client, packet)
@@ -47,7 +42,15 @@ export function handlePublish(
   // Not before: had it thrown, the client's next attempt would be taken for a copy.
   if (qos === 2) client.session.incoming.add(packetId, connection.nowMs, !isPromise(code))
   if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
+  if (qos === 0 && code < 0x80) return
   return answer(connection, client, message, packetId, code)
+}
+
+function notOffered(qos: QoS, { maxQos }: MqttOptions): MqttError {
+  return qos > maxQos
+    ? mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${qos} is not offered`) // [MQTT-3.2.2-11]
+    : // [MQTT-3.2.2-14]
+      mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
 }
 
 function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {

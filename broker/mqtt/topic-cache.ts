@@ -1,4 +1,5 @@
 import { KnownTopic } from '../../model/known-topic.ts'
+import { LastView } from '../../model/last-view.ts'
 import { topicInvalid } from './mqtt-error.ts'
 import { readUtf8 } from './read.ts'
 
@@ -6,6 +7,8 @@ import { readUtf8 } from './read.ts'
 const MAX_CACHED_BYTES = 256
 /** Names up to this length lie one behind the other in one buffer, so that to compare one is to look at one place. */
 const MAX_NEAR_BYTES = 64
+/** Topics looked up in one buffer before a view of it is made: a chunk of its own seldom has as many packets. */
+const LOOK_UPS_BEFORE_VIEW = 32
 
 /**
  * Turns topic bytes into strings. A topic seen before comes back as the same object
@@ -19,6 +22,8 @@ export class TopicCache {
   readonly #topics: (KnownTopic | undefined)[]
   readonly #lengths: Uint16Array
   readonly #near: Uint8Array
+  readonly #nearView: DataView
+  readonly #views = new LastView(LOOK_UPS_BEFORE_VIEW)
   /** Names too long for `#near`, by place. */
   readonly #far = new Map<number, Uint8Array>()
   #turn = 0
@@ -32,6 +37,7 @@ export class TopicCache {
     this.#topics = filled(slots)
     this.#lengths = new Uint16Array(slots)
     this.#near = new Uint8Array(slots * MAX_NEAR_BYTES)
+    this.#nearView = new DataView(this.#near.buffer)
   }
 
   /**
@@ -66,7 +72,14 @@ export class TopicCache {
     if (length > MAX_NEAR_BYTES) return isFar(this.#far.get(slot), buf, start)
     const near = this.#near
     const from = slot * MAX_NEAR_BYTES
-    for (let i = 0; i < length; i++) if (near[from + i] !== buf[start + i]) return false
+    const view = this.#views.of(buf)
+    let i = 0
+    if (view !== undefined) {
+      const nearView = this.#nearView
+      for (; i + 3 < length; i += 4)
+        if (nearView.getInt32(from + i) !== view.getInt32(start + i)) return false
+    }
+    for (; i < length; i++) if (near[from + i] !== buf[start + i]) return false
     return true
   }
 

@@ -49,9 +49,9 @@ export class TlsUpgrade implements TransportHandler {
     this.#waiting = new Deadline(options.tls.handshakeTimeoutMs, () => transport.end())
   }
 
-  onData(chunk: Buffer): void {
-    if (this.#next === undefined) this.#decide(chunk)
-    this.#next?.onData(chunk)
+  onData(bytes: Buffer, start: number, end: number): void {
+    if (this.#next === undefined && start < end) this.#decide(bytes[start] as number)
+    this.#next?.onData(bytes, start, end)
   }
 
   onDrain(): void {
@@ -63,9 +63,7 @@ export class TlsUpgrade implements TransportHandler {
     this.#next?.onClose(reason)
   }
 
-  #decide(chunk: Buffer): void {
-    const first = chunk[0]
-    if (first === undefined) return
+  #decide(first: number): void {
     this.#waiting.clear()
     if (first === HANDSHAKE) this.#next = this.#secure()
     else if (this.#options.allowsPlain)
@@ -189,8 +187,8 @@ class TransportStream extends Duplex implements TransportHandler {
     this.#transport = transport
   }
 
-  onData(chunk: Buffer): void {
-    if (!this.push(chunk)) this.#transport.pause()
+  onData(bytes: Buffer, start: number, end: number): void {
+    if (!this.push(bytes.subarray(start, end))) this.#transport.pause()
   }
 
   onDrain(): void {

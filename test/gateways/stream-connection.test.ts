@@ -68,6 +68,11 @@ function fakeClient(): Client & { closings: DisconnectReason[]; drains: number }
   return client as unknown as Client & { closings: DisconnectReason[]; drains: number }
 }
 
+/** The very bytes, even while reading is stopped: TLS had read them already. */
+function press(transport: FakeTransport, chunk: Buffer): void {
+  transport.handler.onData(chunk, 0, chunk.length)
+}
+
 function frame(text: string): Buffer {
   return Buffer.concat([Buffer.from([text.length]), Buffer.from(text, 'latin1')])
 }
@@ -85,7 +90,7 @@ test('the same frames come out however the bytes are split', () => {
 test('the rest of a chunk is copied, so the chunk may be used again', () => {
   const { transport, channel } = connect()
   const chunk = Buffer.concat([frame('one'), frame('two').subarray(0, 2)])
-  transport.handler.onData(chunk)
+  press(transport, chunk)
   chunk.fill(0)
   transport.receive('wo')
   expect(channel.frames).toEqual(['one', 'two'])
@@ -104,7 +109,7 @@ test('a frame waits until the promise for the one before has settled, and readin
   expect(channel.frames).toEqual(['first', 'slow'])
   expect(transport.isPaused).toBe(true)
   expect(connection.isPaused).toBe(true)
-  transport.handler.onData(Buffer.from('ut')) // what TLS had read already
+  press(transport, Buffer.from('ut')) // what TLS had read already
   expect(channel.frames).toEqual(['first', 'slow'])
   open()
   await gate
@@ -125,9 +130,9 @@ test('what arrives although reading was stopped is bounded', () => {
   const { transport, channel } = connect({ maxUnreadBytes: 10 })
   channel.answer = () => new Promise(() => {})
   transport.receive(frame('slow'))
-  transport.handler.onData(Buffer.alloc(10))
+  press(transport, Buffer.alloc(10))
   expect(transport.state).toBe('open')
-  transport.handler.onData(Buffer.alloc(1))
+  press(transport, Buffer.alloc(1))
   expect(transport.state).toBe('ended')
   expect(channel.errors[0]).toMatchObject({ code: 'LIMIT_EXCEEDED' })
 })
@@ -215,7 +220,7 @@ test('gathering a large frame costs in proportion to its bytes', () => {
   const { transport, channel } = connect()
   const before = process.cpuUsage()
   const many = Buffer.concat(Array.from({ length: 4000 }, () => frame('x'.repeat(254))))
-  for (let at = 0; at < many.length; at += 7) transport.handler.onData(many.subarray(at, at + 7))
+  for (let at = 0; at < many.length; at += 7) press(transport, many.subarray(at, at + 7))
   expect(channel.frames).toHaveLength(4000)
   expect(process.cpuUsage(before).user).toBeLessThan(5_000_000)
 })

@@ -6,6 +6,8 @@ import { LOOPBACK } from './support.ts'
 
 const SHARE = 300_000
 
+const cut = (bytes: Buffer, start: number, end: number): Buffer => bytes.subarray(start, end)
+
 /** Both ends of a connection; the accepted one as listeners get it. */
 async function pair(): Promise<{ accepted: Socket; peer: Socket }> {
   const server = createServer({ allowHalfOpen: true }).listen(0, LOOPBACK)
@@ -29,7 +31,7 @@ test('what was read stays as it is, whatever others send meanwhile', async () =>
     Array.from({ length: 12 }, async (_, i) => {
       const { accepted, peer } = await pair()
       const chunks: Buffer[] = []
-      const isAttached = reads.attach(accepted, (chunk) => void chunks.push(chunk))
+      const isAttached = reads.attach(accepted, (...piece) => void chunks.push(cut(...piece)))
       expect(isAttached).toBe(true)
       const ended = once(accepted, 'end')
       accepted.resume()
@@ -48,8 +50,8 @@ test('small chunks of several peers lie in the same memory', async () => {
   for (const text of ['one', 'two', 'three']) {
     const { accepted, peer } = await pair()
     const came = new Promise<void>((resolve) => {
-      reads.attach(accepted, (chunk) => {
-        chunks.push(chunk)
+      reads.attach(accepted, (...piece) => {
+        chunks.push(cut(...piece))
         resolve()
       })
     })
@@ -65,8 +67,8 @@ test('a paused socket gives nothing, and goes on where it was', async () => {
   const { accepted, peer } = await pair()
   const chunks: Buffer[] = []
   let wake = () => {}
-  new SharedReads().attach(accepted, (chunk) => {
-    chunks.push(chunk)
+  new SharedReads().attach(accepted, (...piece) => {
+    chunks.push(cut(...piece))
     accepted.pause()
     wake()
   })

@@ -58,8 +58,8 @@ test('no byte is lost before there is a handler, and after a pause', async (t) =
   const seen: string[] = []
   const got = new Promise<void>((resolve) => {
     transport.handler = {
-      onData(chunk) {
-        seen.push(String(chunk))
+      onData(bytes, start, end) {
+        seen.push(bytes.toString('utf8', start, end))
         transport.pause()
         if (seen.join('') === 'earlylate') resolve()
         else setImmediate(() => transport.resume())
@@ -161,8 +161,8 @@ test('a peer that has finished sending still gets the answers', async (t) => {
   const probe = await next()
   const { transport } = probe
   const onData = probe.onData.bind(probe)
-  probe.onData = (chunk) => {
-    onData(chunk)
+  probe.onData = (bytes, start, end) => {
+    onData(bytes, start, end)
     transport.outbox.append(Buffer.from('answer'))
   }
   socket.end('question')
@@ -207,7 +207,8 @@ test('a reset by the peer is an error with its cause', async (t) => {
 test('a handler that throws loses its own peer only', async (t) => {
   const { port } = await listen(t, tcpOptions(), (transport) => {
     transport.handler = {
-      onData(chunk) {
+      onData(bytes, start, end) {
+        const chunk = bytes.subarray(start, end)
         if (String(chunk) === 'boom') throw new Error('a bug')
         transport.outbox.append(chunk)
       },

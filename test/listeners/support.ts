@@ -97,8 +97,8 @@ export class Probe implements TransportHandler {
     return Buffer.concat(this.chunks)
   }
 
-  onData(chunk: Buffer): void {
-    this.chunks.push(Buffer.from(chunk))
+  onData(bytes: Buffer, start: number, end: number): void {
+    this.chunks.push(Buffer.from(bytes.subarray(start, end)))
     this.#waiters = this.#waiters.filter(({ bytes, resolve }) => this.received.length < bytes || resolve())
   }
 
@@ -160,7 +160,7 @@ export async function listen(
 /** Sends back whatever comes. */
 export function echo(transport: Transport): void {
   transport.handler = {
-    onData: (chunk) => transport.outbox.append(chunk),
+    onData: (bytes, start, end) => transport.outbox.append(bytes.subarray(start, end)),
     onDrain() {},
     onClose() {},
   }

@@ -3,10 +3,10 @@ import { Unread } from '../../listeners/unread.ts'
 
 test('what is kept is what was behind the place', () => {
   const unread = new Unread()
-  unread.keep(Buffer.from('frame,rest'), 6, 0)
+  unread.keep(Buffer.from('frame,rest, and what is of others'), 6, 10, 0)
   unread.append(Buffer.from(' of it'))
   expect([String(unread.bytes()), unread.byteLength, unread.isEmpty]).toEqual(['rest of it', 10, false])
-  unread.keep(unread.bytes(), 10, 0)
+  unread.keep(unread.bytes(), 10, 10, 0)
   expect([unread.byteLength, unread.isEmpty]).toEqual([0, true])
 })
 
@@ -14,7 +14,7 @@ test('slices handed out are never written over', () => {
   const unread = new Unread()
   unread.append(Buffer.alloc(100, 'a'))
   const slice = unread.bytes().subarray(0, 10)
-  unread.keep(unread.bytes(), 10, 0)
+  unread.keep(unread.bytes(), 10, 100, 0)
   for (let i = 0; i < 20; i++) unread.append(Buffer.alloc(100, 'b'))
   expect(String(slice)).toBe('a'.repeat(10))
   expect(String(unread.bytes())).toBe('a'.repeat(90) + 'b'.repeat(2000))
@@ -23,7 +23,7 @@ test('slices handed out are never written over', () => {
 test('an announced length costs no memory before its bytes come', () => {
   const alloc = vi.spyOn(Buffer, 'allocUnsafeSlow')
   const unread = new Unread()
-  unread.keep(Buffer.from([0x30, 0xff, 0xff, 0x7f]), 0, 2_097_151)
+  unread.keep(Buffer.from([0x30, 0xff, 0xff, 0x7f]), 0, 4, 2_097_151)
   unread.append(Buffer.alloc(50_000))
   expect(Math.max(...alloc.mock.calls.map(([size]) => size))).toBeLessThanOrEqual(100_000)
   alloc.mockRestore()
@@ -33,7 +33,7 @@ test('taking away piece by piece costs in proportion to the bytes', () => {
   const alloc = vi.spyOn(Buffer, 'allocUnsafeSlow')
   const unread = new Unread()
   unread.append(Buffer.alloc(1_000_000))
-  while (!unread.isEmpty) unread.keep(unread.bytes(), Math.min(10, unread.byteLength), 0)
+  while (!unread.isEmpty) unread.keep(unread.bytes(), Math.min(10, unread.byteLength), unread.byteLength, 0)
   const allocated = alloc.mock.calls.reduce((sum, [size]) => sum + size, 0)
   expect(allocated).toBeLessThan(2_100_000)
   alloc.mockRestore()

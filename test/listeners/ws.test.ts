@@ -144,9 +144,9 @@ test('what was read before a pause waits for resume, in order', async (t) => {
   const probe = await next()
   const onData = probe.onData.bind(probe)
   let paused = false
-  probe.onData = (chunk) => {
+  probe.onData = (bytes, start, end) => {
     expect(paused).toBe(false)
-    onData(chunk)
+    onData(bytes, start, end)
     paused = true
     probe.transport.pause()
     setImmediate(() => {

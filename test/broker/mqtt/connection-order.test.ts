@@ -121,7 +121,7 @@ describe('while others are being asked', () => {
     const chunk = Buffer.alloc(65_536, frame(PINGREQ))
     let handedOut = 0
     while (!one.isClosed) {
-      one.connection.onData(chunk)
+      one.connection.onData(chunk, 0, chunk.length)
       handedOut += chunk.length
     }
     expect(handedOut).toBeLessThanOrEqual(1024 * 1024 + chunk.length)

@@ -23,6 +23,20 @@ test('topics that differ in one place only are not mixed up', () => {
   for (const topic of ['a/b', 'a/c', 'b/b', 'a/b', 'a/bb', 'a', '']) expect(get(cache, topic)).toBe(topic)
 })
 
+test('nor are those of many packets in one chunk, wherever the difference is', () => {
+  const cache = new TopicCache(2)
+  const topics: string[] = []
+  for (let length = 1; length < 12; length++)
+    for (let at = 0; at < length; at++) topics.push(`${'x'.repeat(at)}y${'x'.repeat(length - at - 1)}`)
+  const bytes = Buffer.from(`.${topics.join('')}`).subarray(1)
+  let at = 0
+  for (const topic of topics) {
+    // Found where it was read, then compared with each of its neighbours.
+    for (let i = 0; i < 2; i++) expect(cache.get(bytes, at, at + topic.length).name).toBe(topic)
+    at += topic.length
+  }
+})
+
 test('the topic is where the offsets say', () => {
   const buf = frame('ff "xa/bx" ff')
   expect(new TopicCache().get(buf, 2, 5).name).toBe('a/b')

@@ -79,7 +79,7 @@ export class FakeTransport implements Transport {
       return
     }
     this.bytesReceived += chunk.length
-    this.handler.onData(chunk)
+    this.handler.onData(chunk, 0, chunk.length)
   }
 
   pause(): void {
