@@ -11,54 +11,55 @@ import { drawChart } from './compare/chart.mjs'
 import { measure } from './compare/measure.mjs'
 import { readOptions } from './compare/options.mjs'
 import { printScenario, status, summarize } from './compare/report.mjs'
-import { needsOf, portNameOf, SCENARIOS } from './compare/scenarios.mjs'
+import { groupsOf, needsOf, portNameOf, SCENARIOS } from './compare/scenarios.mjs'
 import { checkTargets } from './compare/targets.mjs'
 
 const RESULTS = join(import.meta.dirname, 'results')
-const SECONDS = 3
 
-/** One scenario: every broker that can do it, round after round. */
-async function run(scenario, brokers, options, cert) {
-  const able = brokers.filter(({ supports }) => needsOf(scenario).every((need) => supports.includes(need)))
-  const results = able.map(({ name }) => ({ name, rounds: [], failed: undefined, running: undefined }))
-  const rounds = Math.min(options.rounds, scenario.rounds ?? options.rounds)
-  const spec = { ...scenario.spec, seconds: options.seconds ?? scenario.spec.seconds ?? SECONDS }
-  for (let round = 0; round < rounds; round++) {
-    for (const [i, broker] of able.entries()) {
-      const result = results[i]
-      status(`${scenario.id}, round ${round + 1} of ${rounds}, ${broker.name}`)
-      try {
-        result.running ??= await broker.start({
-          cert,
-          access: scenario.access,
-          inflight: options.inflight,
-          watchesDelays: scenario.watchesDelays === true,
-        })
-        result.rounds.push(await measure(result.running, result.running.ports[portNameOf(scenario)], spec))
-        if (scenario.isFresh) await stop(result)
-      } catch (error) {
-        result.failed = error.message
-        await stop(result)
+/** Scenarios that are compared with each other: every broker that can do them, round after round. */
+async function run(scenarios, brokers, options, cert) {
+  const runs = scenarios.map((scenario) => planOf(scenario, brokers, options))
+  for (let round = 0; round < options.rounds; round++) {
+    for (const { scenario, spec, rounds, results } of runs.filter((one) => round < one.rounds)) {
+      for (const result of results) {
+        status(`${scenario.id}, round ${round + 1} of ${rounds}, ${result.broker.name}`)
+        await takeRound(result, scenario, spec, options, cert)
       }
     }
   }
-  await Promise.all(results.map(stop))
   status('')
-  return results.map(({ name, rounds: taken, failed }) => ({
-    name,
-    rounds: taken,
-    failed,
-    figures: taken.length > 0 ? summarize(taken) : undefined,
-  }))
+  return runs.map(({ scenario, results }) => ({ scenario, results: results.map(summaryOf) }))
 }
 
-async function stop(result) {
-  const { running } = result
-  result.running = undefined
+function planOf(scenario, brokers, options) {
+  const able = brokers.filter(({ supports }) => needsOf(scenario).every((need) => supports.includes(need)))
+  return {
+    scenario,
+    spec: { ...scenario.spec, seconds: scenario.spec.seconds ?? options.seconds },
+    rounds: Math.min(options.rounds, scenario.rounds ?? options.rounds),
+    results: able.map((broker) => ({ broker, rounds: [], failed: undefined })),
+  }
+}
+
+/** In a process of its own: what an engine makes of the same code differs from one to the next. */
+async function takeRound(result, scenario, spec, { inflight }, cert) {
+  const options = { cert, access: scenario.access, inflight, watchesDelays: scenario.watchesDelays === true }
+  let running
+  try {
+    running = await result.broker.start(options)
+    result.rounds.push(await measure(running, running.ports[portNameOf(scenario)], spec))
+  } catch (error) {
+    result.failed = error.message
+  }
   await running?.stop()
 }
 
-function groupOf({ scenario, results }) {
+function summaryOf({ broker, rounds, failed }) {
+  const figures = rounds.length > 0 ? summarize(rounds) : undefined
+  return { name: broker.name, rounds, failed, figures }
+}
+
+function barsOf({ scenario, results }) {
   const bars = results.flatMap(({ name, figures }) =>
     figures?.cpuUs === undefined ? [] : [{ label: name, ...figures.cpuUs }],
   )
@@ -68,9 +69,9 @@ function groupOf({ scenario, results }) {
 function writeResults(all, targets, options) {
   mkdirSync(RESULTS, { recursive: true })
   const heading = 'CPU of the broker for each delivery, median and spread'
-  const groups = all.map(groupOf).filter(({ bars }) => bars.length > 0)
+  const groups = all.map(barsOf).filter(({ bars }) => bars.length > 0)
   for (const one of all) {
-    const group = groupOf(one)
+    const group = barsOf(one)
     if (group.bars.length > 0)
       writeFileSync(join(RESULTS, `${one.scenario.id}.svg`), drawChart(heading, [group]))
   }
@@ -99,10 +100,10 @@ async function main() {
   const cert = needsCert ? makeCertificate() : undefined
   console.log(`${brokers.map(({ name }) => name).join(', ')}; load average ${loadavg()[0].toFixed(1)}`)
   const all = []
-  for (const scenario of scenarios) {
-    const results = await run(scenario, brokers, options, cert)
-    all.push({ scenario, results })
-    printScenario(scenario, results)
+  for (const group of groupsOf(scenarios)) {
+    const taken = await run(group, brokers, options, cert)
+    all.push(...taken)
+    for (const { scenario, results } of taken) printScenario(scenario, results)
   }
   const figure = (id, broker, name) =>
     all.find(({ scenario }) => scenario.id === id)?.results.find((result) => result.name === broker)

@@ -2,6 +2,7 @@
  * The configuration: file, then environment, then runtime overrides over the schema's defaults,
  * checked once and read into what code uses. After this nobody parses an option again.
  */
+import { dirname, resolve } from 'node:path'
 import type { Static, TSchema } from 'typebox'
 import { applyEnvironment } from './env.ts'
 import { Layers, type Sources } from './layers.ts'
@@ -44,7 +45,8 @@ export function loadConfig<S extends TSchema>(options: LoadOptions<S>): Loaded<S
   const unused = dropUnused(layers)
   dropEmpty(schema, layers, layers.tree, [])
   problems.push(...validate(schema, layers))
-  const read = readUnits(schema, layers)
+  const configDir = options.file === undefined ? process.cwd() : dirname(resolve(options.file))
+  const read = readUnits(schema, layers, configDir)
   problems.push(...read.problems.filter(({ path }) => !problems.some((problem) => problem.path === path)))
   if (problems.length > 0) throw new ConfigError(inOrder(problems))
   return { config: read.config as Static<S>, sources: layers, unused }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { ownOrConfigPath } from '../model/config-path.ts'
 import { BrokerError, messageOf } from '../model/errors.ts'
 import type { Bind, Rate } from '../model/schema.ts'
 import type { Unit } from '../model/units.ts'
@@ -20,11 +21,19 @@ import type { Path } from './path.ts'
 import { type Problem, problemAt } from './problem.ts'
 import { mapLeaves, type SchemaNode } from './walk.ts'
 
-/** `"30s"` -> 30000 all over the tree, and secrets read from the files they name. */
-export function readUnits(schema: SchemaNode, layers: Layers): { config: unknown; problems: Problem[] } {
+/**
+ * `"30s"` -> 30000 all over the tree, secrets read from the files they name, and `${EMQX_ETC_DIR}` in paths.
+ * @param configDir - of the config file
+ */
+export function readUnits(
+  schema: SchemaNode,
+  layers: Layers,
+  configDir: string,
+): { config: unknown; problems: Problem[] } {
   const problems: Problem[] = []
   const config = mapLeaves(schema, layers.tree, (field, value, path) => {
     if (!isWritten(field, value)) return value // validation has said so already
+    if (field['x-file']) return ownOrConfigPath(configDir, String(value))
     try {
       return field['x-secret'] ? readSecret(value) : readUnit(field, value)
     } catch (error) {

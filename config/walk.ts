@@ -30,6 +30,7 @@ export interface SchemaNode {
   pattern?: string
   'x-unit'?: string
   'x-secret'?: boolean
+  'x-file'?: boolean
   'x-hot'?: boolean
 }
 
@@ -86,12 +87,12 @@ export function constantsOf(schema: SchemaNode): unknown[] | undefined {
   return members?.every((member) => member !== undefined) ? members.flat() : undefined
 }
 
-/** Fields with a unit and secrets: what is written differs from what code gets. */
+/** Fields with a unit, secrets, paths of files: what is written differs from what code gets. */
 export function isLeaf(schema: SchemaNode): boolean {
-  return schema['x-unit'] !== undefined || schema['x-secret'] === true
+  return schema['x-unit'] !== undefined || schema['x-secret'] === true || schema['x-file'] === true
 }
 
-/** A copy of `value` in which `leaf` has replaced every field that has a unit or is a secret. */
+/** A copy of `value` in which `leaf` has replaced every field of which code gets something else than what is written. */
 export function mapLeaves(
   schema: SchemaNode,
   value: unknown,

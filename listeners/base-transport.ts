@@ -91,7 +91,7 @@ export abstract class BaseTransport implements Transport, Carrier {
   }
 
   abstract readonly pendingBytes: number
-  abstract send(piece: Buffer, written: (() => void) | undefined): void
+  abstract send(piece: Uint8Array, written: (() => void) | undefined): void
   abstract sendAll(pieces: readonly Uint8Array[], written: (() => void) | undefined): void
   abstract pause(): void
   abstract resume(): void

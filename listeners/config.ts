@@ -220,7 +220,8 @@ const TLS_VERSION = Type.Union([
 const Texts = (value: readonly string[], description: string) =>
   Type.Union([Type.Array(Type.String()), Type.String()], { default: [...value], 'x-hot': true, description })
 
-const Pem = (description: string) => Type.Optional(Type.String({ 'x-hot': true, description }))
+const Pem = (description: string) =>
+  Type.Optional(Type.String({ 'x-hot': true, 'x-file': true, description }))
 
 export const sslOptions = () =>
   Strict({

@@ -4,7 +4,7 @@
  *
  * Small writes are copied one after another into a buffer from the pool; large ones are kept
  * as they are and go out beside it (`writev`). What is passed on as it came (`relay`) is copied once for all that
- * follows itself in what was read: ten packets for the same peer cost one copy. Node hands a write to the kernel at once when the
+ * follows itself in what was read, or not at all: ten packets for the same peer cost one copy at most. Node hands a write to the kernel at once when the
  * kernel takes it: then nothing is pending after the write and the buffer goes back to the
  * pool. Else the socket still reads from it, and the next batch gets another one.
  */
@@ -17,7 +17,7 @@ export interface Carrier {
   /** Bytes handed over and not taken by the kernel. At 0 no buffer handed over is in use any more. */
   readonly pendingBytes: number
   /** Sends one piece. Calls `written`, where given, once the kernel has it. */
-  send(piece: Buffer, written: (() => void) | undefined): void
+  send(piece: Uint8Array, written: (() => void) | undefined): void
   /** Sends several pieces as one write where the transport can. */
   sendAll(pieces: readonly Uint8Array[], written: (() => void) | undefined): void
   /** The outbox was congested and is not any more. */
@@ -38,6 +38,8 @@ export interface OutboxLimits {
 const EMPTY = Buffer.alloc(0)
 /** Room for so many is kept from one turn to the next. */
 const MAX_KEPT_PATCHES = 64
+/** What is passed on and is all there is to send is copied up to this size: that costs next to nothing. */
+const MIN_LONE_BYTES = 256
 /** From this size on copying costs more than an element of `writev`. */
 const LARGE_BYTES = 16_384
 
@@ -163,14 +165,16 @@ export class StreamOutbox implements Outbox, Flushable {
   }
 
   #hand(bytes: number): void {
-    if (this.#run !== undefined) this.#settle()
+    const alone = this.#takeLoneRun(bytes)
+    if (alone === undefined && this.#run !== undefined) this.#settle()
     const half = this.#limits.highWatermarkBytes / 2
     const written = bytes + this.#carrier.pendingBytes >= half ? this.#onWritten : undefined
     this.handedOver += bytes
     this.#traffic.bytesSent += bytes
-    if (this.#pieces.length === 0) {
+    if (alone !== undefined) this.#carrier.send(alone, written)
+    else if (this.#pieces.length === 0)
       this.#carrier.send(this.buffer.subarray(this.#start, this.#used), written)
-    } else {
+    else {
       this.#cut()
       this.#carrier.sendAll(this.#pieces, written)
     }
@@ -182,13 +186,33 @@ export class StreamOutbox implements Outbox, Flushable {
     else this.#relax()
   }
 
-  /** Copies what was passed on: nothing that was read is kept alive beyond this turn. */
+  /** What was passed on, if that is all there is and may be sent as it is. */
+  #takeLoneRun(bytes: number): Uint8Array | undefined {
+    if (bytes !== this.#runEnd - this.#runStart || !this.#sendsRun(MIN_LONE_BYTES)) return undefined
+    return this.#run?.subarray(this.#runStart, this.#runEnd)
+  }
+
+  /**
+   * Whether what was passed on may be sent from where it was read. Only while the peer keeps up: a slow one would keep
+   * alive much more than it waits for.
+   */
+  #sendsRun(leastBytes: number): boolean {
+    const bytes = this.#runEnd - this.#runStart
+    return this.#patchCount === 0 && bytes >= leastBytes && this.#carrier.pendingBytes === 0
+  }
+
+  /** Takes what was passed on to its place in the order, by a copy if it is small or to be changed. */
   #settle(): void {
     const run = this.#run as Uint8Array
     const start = this.#runStart
     const end = this.#runEnd
     const patches = this.#patches
     const count = this.#patchCount
+    if (this.#sendsRun(LARGE_BYTES)) {
+      this.#cut()
+      this.#pieces.push(run.subarray(start, end))
+      return this.#forgetRun()
+    }
     this.#forgetRun()
     const at = this.#take(end - start)
     const { buffer } = this

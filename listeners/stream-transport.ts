@@ -27,7 +27,7 @@ export class StreamTransport extends BaseTransport implements PutOff {
     return this.#socket.writableLength
   }
 
-  send(piece: Buffer, written: (() => void) | undefined): void {
+  send(piece: Uint8Array, written: (() => void) | undefined): void {
     if (written === undefined) this.#socket.write(piece)
     else this.#socket.write(piece, written)
   }

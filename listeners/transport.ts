@@ -24,8 +24,8 @@ export interface Outbox {
   /** Small ones are copied, large ones kept as they are until sent, so they must not change. */
   append(bytes: Uint8Array): void
   /**
-   * Passes on the packet `bytes[start..end)`, which nobody may change in this turn. Those that follow each other
-   * there cost one copy.
+   * Passes on the packet `bytes[start..end)`, which nobody may change any more. Those that follow each other
+   * there cost one copy, or none.
    * @param id - big endian and of two bytes, written over what is at `bytes[idAt]`; 0 = it stays as it is
    */
   relay(bytes: Uint8Array, start: number, end: number, idAt: number, id: number): void

@@ -63,7 +63,7 @@ export class WsTransport extends BaseTransport {
     return this.#ws.bufferedAmount
   }
 
-  send(piece: Buffer, written: (() => void) | undefined): void {
+  send(piece: Uint8Array, written: (() => void) | undefined): void {
     const options = this.#settings.frames === 'text' && isUtf8(piece) ? TEXT : BINARY
     this.#ws.send(piece, options, written)
   }

@@ -1,9 +1,9 @@
 /** `ssl` of a connection that we make: EMQX's names, and what node:tls takes. */
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { resolve } from 'node:path'
 import { type ConnectionOptions, createSecureContext } from 'node:tls'
 import Type, { type Static } from 'typebox'
+import { configPath } from './config-path.ts'
 import { BrokerError, messageOf } from './errors.ts'
 import { Secret, Strict } from './schema.ts'
 
@@ -101,7 +101,7 @@ async function readPem(
   configDir: string,
 ): Promise<string | undefined> {
   if (value === undefined || value.includes('-----BEGIN ')) return value
-  const path = resolve(configDir, value)
+  const path = configPath(configDir, value)
   let text: string
   try {
     text = await readFile(path, 'utf8')

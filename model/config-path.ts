@@ -7,3 +7,8 @@ const CONFIG_DIR = /^\$\{EMQX_ETC_DIR\}[/\\]?/
 export function configPath(configDir: string, path: string): string {
   return resolve(configDir, path.replace(CONFIG_DIR, ''))
 }
+
+/** A file that counts from where the broker is started, unless it is below `${EMQX_ETC_DIR}`. */
+export function ownOrConfigPath(configDir: string, path: string): string {
+  return CONFIG_DIR.test(path) ? configPath(configDir, path) : path
+}

@@ -1,6 +1,7 @@
 /**
- * Hubbub with storage in memory, a window as wide as other brokers', and everything else as it comes: `hubbub-server.mjs <JSON of brokers.mjs>`. With a port
- * in place of that it is what --broker starts, from another working copy, to compare two versions.
+ * Hubbub with storage in memory, windows as wide as other brokers', and everything else as it comes:
+ * `hubbub-server.mjs <JSON of brokers.mjs>`. With a port in place of that it is what --broker starts, from another working
+ * copy, to compare two versions.
  */
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -32,7 +33,7 @@ const AUTHORIZATIONS = {
 const overrides = {
   node: { data_dir: dir },
   storage: { type: 'memory' },
-  mqtt: { max_inflight: inflight },
+  mqtt: { max_inflight: inflight, max_awaiting_rel: inflight },
   listeners: {
     tcp: at(ports.tcp),
     ws: at(ports.ws),

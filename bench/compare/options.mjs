@@ -5,9 +5,9 @@ const HELP = `Hubbub beside other brokers: npm run bench -- [options]
 
   --scenario ID[,ID]        only these; the beginning of an id is enough (pair, pair-qos0, trie)
   --rounds N                rounds of each broker, in turn with the others (3)
-  --seconds S               length of a round, after a second to warm up (3; 60 for "nobody")
-  --inflight N              messages that a broker may send to a subscriber before one is acknowledged, for Hubbub and
-                            Mosquitto alike (65535, which is as many as there are packet ids)
+  --seconds S               length of a round, after a second to warm up (3); "nobody" and "slow" take 60
+  --inflight N              how many messages above QoS 0 may be on their way to a subscriber, or from a publisher, for
+                            Hubbub and Mosquitto alike (65535, which is as many as there are packet ids)
   --brokers NAME[,NAME]     only these of what is found: Hubbub, Mosquitto, Aedes, nats-server
   --broker NAME=COMMAND     one more; {port} in the command is the port it is to listen on
   --connect NAME=HOST:PORT[:PID]
@@ -29,7 +29,7 @@ export function readOptions(args) {
     options: {
       scenario: text(''),
       rounds: text('3'),
-      seconds: { type: 'string' },
+      seconds: text('3'),
       inflight: text('65535'),
       brokers: text(''),
       broker: { type: 'string', multiple: true, default: [] },
@@ -45,7 +45,7 @@ export function readOptions(args) {
     helpText: HELP,
     scenarios: list(values.scenario),
     rounds: positive('rounds', values.rounds),
-    seconds: values.seconds === undefined ? undefined : positive('seconds', values.seconds),
+    seconds: positive('seconds', values.seconds),
     inflight: positive('inflight', values.inflight),
     brokers: list(values.brokers),
     commands: values.broker.map(named),

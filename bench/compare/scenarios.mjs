@@ -1,4 +1,7 @@
-/** What is measured. `needs` names what a broker must be able to do; `spec` is the task of the load generator. */
+/**
+ * What is measured. `needs` names what a broker must be able to do; `spec` is the task of the load generator; those of one
+ * `group` take turns, as one of them is a bound for another.
+ */
 
 const FLOW = { kind: 'flow', version: 4, payloadBytes: 64, window: 2000, warmUpMs: 1000 }
 const PAIR = { ...FLOW, mode: 'pair', publishers: 10, subscribers: 10 }
@@ -9,6 +12,7 @@ function pairs(id, name, changes = {}, more = {}) {
     id: `${id}-qos${qos}`,
     name: `${name}, QoS ${qos}`,
     spec: { ...PAIR, ...changes, qos },
+    group: `pairs-qos${qos}`,
     ...more,
   }))
 }
@@ -45,18 +49,24 @@ export const SCENARIOS = [
   })),
   ...pairs('bare', '10 pairs, nobody asked for access', {}, { needs: ['bare'], access: 'none' }),
   ...pairs('access', '10 pairs, with access rules and a hook', {}, { needs: ['access'], access: 'rules' }),
-  ...pairs('tls', '10 pairs over TLS', { transport: 'tls' }, { needs: ['tls'] }).slice(0, 2),
-  ...pairs('ws', '10 pairs over WebSocket', { transport: 'ws' }, { needs: ['ws'] }).slice(0, 2),
+  ...pairs('tls', '10 pairs over TLS', { transport: 'tls' }, { needs: ['tls'], group: undefined }).slice(
+    0,
+    2,
+  ),
+  ...pairs('ws', '10 pairs over WebSocket', { transport: 'ws' }, { needs: ['ws'], group: undefined }).slice(
+    0,
+    2,
+  ),
   ...[10, 15_000].map((idle) => ({
     id: `beside-${idle}-idle`,
     name: `10 pairs beside ${idle.toLocaleString('en')} idle clients, QoS 0`,
     spec: { ...PAIR, qos: 0, idle },
+    group: 'beside',
   })),
   {
     id: 'idle',
     name: '15,000 idle clients',
     spec: { kind: 'connects', version: 4, qos: 0, clients: 15_000, settles: true },
-    isFresh: true,
     unit: 'connects',
   },
   {
@@ -67,24 +77,24 @@ export const SCENARIOS = [
   },
   ...[0, 1].map((slow) => ({
     id: slow === 1 ? 'slow-with' : 'slow-without',
-    name: `20 subscribers, ${slow === 1 ? 'one more that reads nothing' : 'all of them fast'}, 500 messages of 4 KB per second`,
+    name: `50 subscribers, ${slow === 1 ? 'one more that reads nothing' : 'all of them fast'}, 500 messages of 4 KB per second`,
     spec: {
       ...FLOW,
       mode: 'fanout',
       publishers: 1,
-      subscribers: 20,
+      subscribers: 50,
       payloadBytes: 4096,
       perSecond: 500,
       qos: 0,
       slow,
+      seconds: 60,
     },
-    isFresh: true,
+    rounds: 1,
   })),
   {
     id: 'nobody',
     name: '50 publishers, no subscriber, QoS 0',
     spec: { ...FLOW, mode: 'nobody', publishers: 50, subscribers: 0, qos: 0, seconds: 60 },
-    isFresh: true,
     watchesDelays: true,
     rounds: 1,
     unit: 'publishes',
@@ -97,6 +107,16 @@ export const SCENARIOS = [
   { id: 'stomp', name: '10 pairs, STOMP', spec: { ...PAIR, qos: 0, protocol: 'stomp' }, needs: ['stomp'] },
   { id: 'nats', name: '10 pairs, NATS', spec: { ...PAIR, qos: 0, protocol: 'nats' }, needs: ['nats'] },
 ]
+
+/** Which are to take turns, in the order of the first of each. */
+export function groupsOf(scenarios) {
+  const groups = new Map()
+  for (const scenario of scenarios) {
+    const { id, group = id } = scenario
+    groups.set(group, [...(groups.get(group) ?? []), scenario])
+  }
+  return [...groups.values()]
+}
 
 /** What a broker must support for a scenario. */
 export function needsOf({ needs = ['mqtt'] }) {

@@ -3,12 +3,12 @@
  * not its listener authenticates. A ban of a client id also ends the client that has it, with its session.
  * Clients that are gone publish nothing any more while they are banned: their wills are dropped.
  */
-import { resolve } from 'node:path'
 import type { Hub } from '../../broker/hub.ts'
 import type { FoldResult, HookBus } from '../../hooks/bus.ts'
 import type { PublishDecision } from '../../hooks/hookpoints.ts'
 import type { Login, Verdict } from '../../model/access.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
+import { configPath } from '../../model/config-path.ts'
 import { BrokerError } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
@@ -97,7 +97,7 @@ export class Bans {
    */
   async update(config: BannedConfig): Promise<void> {
     const nowMs = this.#context.now()
-    const path = resolve(this.#context.configDir, config.bootstrap_file ?? '')
+    const path = configPath(this.#context.configDir, config.bootstrap_file ?? '')
     const read = config.bootstrap_file === undefined ? [] : await readBansFile(path, nowMs)
     // From here on nothing waits, so nobody else can ban in between.
     const fresh = this.#missing(read, config.max_entries, path)

@@ -3,8 +3,8 @@
  * text itself, neither hexadecimal nor base64, as in EMQX. Identities may hold anything but the separator.
  */
 import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import Type, { type Static } from 'typebox'
+import { configPath } from '../../model/config-path.ts'
 import { BrokerError, messageOf } from '../../model/errors.ts'
 import { Strict } from '../../model/schema.ts'
 import type { PskLookup } from '../tls-step.ts'
@@ -57,7 +57,7 @@ export class PskFile {
    */
   update({ enable, init_file: file, separator }: PskConfig): void {
     this.#keys =
-      enable && file !== undefined ? readKeys(resolve(this.#configDir, file), separator) : new Map()
+      enable && file !== undefined ? readKeys(configPath(this.#configDir, file), separator) : new Map()
   }
 }
 

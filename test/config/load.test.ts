@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { loadConfig } from '../../config/load.ts'
+import { configSchema } from '../../config/schema.ts'
 import { load, problemsOf, sampleSchema, temporaryDirectory } from './sample.ts'
 
 test('an empty file means all defaults, read into numbers', () => {
@@ -204,4 +205,20 @@ test('the error is a BrokerError that programs can match on, with structured pro
       ],
     }),
   )
+})
+
+test('${EMQX_ETC_DIR} before a certificate of a listener is the directory of the config file', () => {
+  const dir = temporaryDirectory()
+  const file = join(dir, 'hubbub.yaml')
+  const written = (bind: number) =>
+    `{ bind: ${bind}, ssl_options: { certfile: '\${EMQX_ETC_DIR}/certs/cert.pem', keyfile: certs/key.pem, cacertfile: /ca.pem } }`
+  writeFileSync(
+    file,
+    `listeners: { ssl: { default: ${written(8883)} } }\ngateway: { stomp: { listeners: { ssl: { default: ${written(61_614)} } } } }`,
+  )
+  const { config } = loadConfig({ schema: configSchema(), file, env: {} })
+  for (const { ssl } of [config.listeners, config.gateway.stomp?.listeners ?? {}] as { ssl: unknown }[]) {
+    const files = { certfile: join(dir, 'certs/cert.pem'), keyfile: 'certs/key.pem', cacertfile: '/ca.pem' }
+    expect(ssl).toMatchObject({ default: { ssl_options: files } })
+  }
 })

@@ -26,6 +26,7 @@ test('a line is an identity and the secret as it is written', () => {
     undefined,
   ])
   expect(keysOf('a:b=>c', { separator: '=>' }).find('a:b')).toBe('c')
+  expect(keysOf('m:secret', { init_file: '${EMQX_ETC_DIR}/keys.psk' }).find('m')).toBe('secret')
 })
 
 test('a line that is none is named, its secret is not, and the old keys stay', () => {

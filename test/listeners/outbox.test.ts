@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FlushQueue } from '../../listeners/flush-queue.ts'
 import { type Carrier, StreamOutbox } from '../../listeners/outbox.ts'
 
@@ -9,14 +9,17 @@ class Stub implements Carrier {
   pendingBytes = 0
   blocked = false
   writes: Buffer[] = []
+  /** The very memory of the last write of one piece. */
+  lastPiece: Uint8Array | undefined
   drains = 0
   stalls = 0
   failures: unknown[] = []
   #written: (() => void)[] = []
 
-  send(piece: Buffer, written: (() => void) | undefined): void {
+  send(piece: Uint8Array, written: (() => void) | undefined): void {
+    this.lastPiece = piece
     // A blocked socket keeps the buffer itself, as the kernel has not read it yet.
-    this.writes.push(this.blocked ? piece : Buffer.from(piece))
+    this.writes.push(this.blocked ? (piece as Buffer) : Buffer.from(piece))
     if (this.blocked) this.pendingBytes += piece.length
     if (written !== undefined) this.#written.push(written)
   }
@@ -235,6 +238,53 @@ test('packets that are passed on and follow each other leave in order, with ids 
 
   expect(stub.writes.map(String)).toEqual(['first aa12bb34ccID last'])
   expect(read.toString()).toBe('..aaIDbbID-ccID')
+})
+
+describe('what is passed on and is all there is to send', () => {
+  const read = Buffer.alloc(1000, 'x')
+  const isSentFromThere = ({ lastPiece }: Stub) => lastPiece?.buffer === read.buffer
+
+  test('is sent from where it was read', () => {
+    const { stub, outbox } = setup()
+    outbox.relay(read, 100, 300, 0, 0)
+    outbox.relay(read, 300, 600, 0, 0)
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), stub.writes.map(String)]).toEqual([true, ['x'.repeat(500)]])
+    outbox.relay(read, 0, 255, 0, 0)
+    put(outbox, '')
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), stub.writes.length], 'little of it').toEqual([false, 2])
+  })
+
+  test('is copied if it gets an id, if something goes with it, and for a slow peer', () => {
+    const { stub, outbox } = setup({ ...LIMITS, highWatermarkBytes: 10_000 })
+    outbox.relay(read, 0, 500, 2, 0x4142)
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), stub.writes.at(-1)?.toString('latin1', 0, 5)]).toEqual([false, 'xxABx'])
+    outbox.relay(read, 0, 500, 0, 0)
+    put(outbox, 'more')
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), String(stub.writes.at(-1))]).toEqual([false, `${'x'.repeat(500)}more`])
+    stub.blocked = true
+    outbox.relay(read, 0, 300, 0, 0)
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), outbox.unsentBytes], 'the first that waits').toEqual([true, 300])
+    outbox.relay(read, 300, 600, 0, 0)
+    vi.runAllTimers()
+    expect([isSentFromThere(stub), outbox.unsentBytes], 'the next one').toEqual([false, 600])
+  })
+
+  test('keeps its place among others if there is much of it', () => {
+    const { stub, outbox } = setup({ ...LIMITS, highWatermarkBytes: 1_000_000 })
+    const much = Buffer.alloc(20_000, 'm')
+    put(outbox, 'first ')
+    outbox.relay(much, 0, 20_000, 0, 0)
+    outbox.relay(read, 0, 300, 0, 0)
+    put(outbox, ' last')
+    vi.runAllTimers()
+    expect(stub.writes.map(String)).toEqual([`first ${'m'.repeat(20_000)}${'x'.repeat(300)} last`])
+    expect(outbox.unsentBytes).toBe(0)
+  })
 })
 
 test('what is passed on counts as unsent, and is forgotten with the transport', () => {
