@@ -14,6 +14,7 @@ import { SettledAnswers } from './settled-answers.ts'
 import type { Source, SourceAnswer } from './source.ts'
 
 type Result = FoldResult<Authorization>
+type Publish = Extract<Action, { kind: 'publish' }>
 
 export interface ChainOptions {
   noMatch: Permission
@@ -60,8 +61,8 @@ interface LoginRules {
 const SAY_AGAIN_MS = 60_000
 
 const SUPERUSER: Result = { stop: { result: 'allow', from: 'superuser' } }
-const CACHED_ALLOW: Result = { stop: { result: 'allow', from: 'cache' } }
-const CACHED_DENY: Result = { stop: { result: 'deny', from: 'cache' } }
+const CACHED_ALLOW: { stop: Authorization } = { stop: { result: 'allow', from: 'cache' } }
+const CACHED_DENY: { stop: Authorization } = { stop: { result: 'deny', from: 'cache' } }
 const ACL_ALLOW: Result = { stop: { result: 'allow', from: 'acl' } }
 const ACL_DENY: Result = { stop: { result: 'deny', from: 'acl' } }
 const LOGIN_EXPIRED: Result = { stop: { result: 'deny', from: 'expired' } }
@@ -76,6 +77,7 @@ export class AuthzChain {
   readonly #cache: AuthzCache | undefined
   readonly #now: () => number
   readonly #log: Logger
+  readonly #unaskedAnswer: Authorization
   readonly #noMatch: Result
   readonly #settled: SettledAnswers
   /** By the first source. */
@@ -114,7 +116,8 @@ export class AuthzChain {
     this.#cache = cache
     this.#now = now
     this.#log = log
-    this.#noMatch = { ok: { result: options.noMatch, from: 'default' } }
+    this.#unaskedAnswer = { result: options.noMatch, from: 'default' }
+    this.#noMatch = { ok: this.#unaskedAnswer }
     const first = this.links[0]?.source
     this.#allowed = { result: 'allow', from: first?.type ?? '' }
     this.#denied = { result: 'deny', from: first?.type ?? '' }
@@ -160,15 +163,16 @@ export class AuthzChain {
   }
 
   /**
-   * What `authorize` would say, where that does not depend on the topic and nobody has to be asked; undefined: ask it.
-   * Not for superusers. Counts as if the first source had been asked.
+   * What `authorize` would say, where nobody has to be asked: there are no sources, it does not depend on the topic, or
+   * it is remembered. Undefined: ask it. Not for superusers and clients with rules of their login. Counts as
+   * `authorize` does, but for an answer that does not depend on the topic, which counts as one of the first source.
    */
-  settled(client: ClientInfo, action: Action): Authorization | undefined {
-    if (client.isSuperuser) return undefined
-    const answer = this.#settledAnswer(client, action)
-    if (answer === undefined) return undefined
-    this.counters.total++
-    return answer === 'allow' ? this.#allowed : this.#denied
+  known(client: ClientInfo, action: Action, topic: string): Authorization | undefined {
+    if (client.isSuperuser || client.acl !== undefined) return undefined
+    if (this.links.length === 0) return this.#unasked()
+    if (action.kind !== 'publish') return undefined
+    const settled = this.#settled.get(client, action)
+    return settled === undefined ? this.#remembered(client, action, topic) : this.#countSettled(settled)
   }
 
   /** A client whose rights have changed while it is connected; all of them if left out. */
@@ -207,24 +211,43 @@ export class AuthzChain {
     await Promise.allSettled(this.links.map(async ({ source }) => source.close()))
   }
 
-  /** What the first source says about every topic, counted as if it had been asked. */
-  #settledAnswer(client: ClientInfo, action: Action): Permission | undefined {
-    if (action.kind !== 'publish' || client.acl !== undefined) return undefined
-    const settled = this.#settled.get(client, action)
-    if (settled === undefined) return undefined
-    const { counters } = this.links[0] as SourceLink
+  /** There are no sources. */
+  #unasked(): Authorization {
+    const { counters } = this
     counters.total++
-    // By their names: this is called for each message.
+    counters.nomatch++
+    if (this.#unaskedAnswer.result === 'allow') counters.allow++
+    else counters.deny++
+    return this.#unaskedAnswer
+  }
+
+  // Counters by their names, as the next two are called for each message.
+
+  /** What the first source says about every topic. */
+  #countSettled(settled: Permission): Authorization {
+    const { counters } = this.links[0] as SourceLink
+    this.counters.total++
+    counters.total++
     if (settled === 'allow') {
       counters.allow++
       this.counters.matchedAllow++
       this.counters.allow++
-    } else {
-      counters.deny++
-      this.counters.matchedDeny++
-      this.counters.deny++
+      return this.#allowed
     }
-    return settled
+    counters.deny++
+    this.counters.matchedDeny++
+    this.counters.deny++
+    return this.#denied
+  }
+
+  #remembered(client: ClientInfo, action: Publish, topic: string): Authorization | undefined {
+    const answer = this.#cache?.get(client, action, topic)
+    if (answer !== 'allow' && answer !== 'deny') return undefined
+    this.counters.total++
+    this.counters.cacheHit++
+    if (answer === 'allow') this.counters.allow++
+    else this.counters.deny++
+    return answer === 'allow' ? CACHED_ALLOW.stop : CACHED_DENY.stop
   }
 
   #topicOf(client: ClientInfo, action: Action, topic: string): string {

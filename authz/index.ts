@@ -98,9 +98,13 @@ export class Authz {
     topic: string,
   ): MaybePromise<FoldResult<Authorization>> => this.#chain.authorize(value, client, action, topic)
 
-  /** The same where the topic does not matter. */
-  readonly #known = (_: Authorization, client: ClientInfo, action: Action): Authorization | undefined =>
-    this.#chain.settled(client, action)
+  /** The same where nobody has to be asked. */
+  readonly #known = (
+    _: Authorization,
+    client: ClientInfo,
+    action: Action,
+    topic: string,
+  ): Authorization | undefined => this.#chain.known(client, action, topic)
 
   /** Reads rule files again. @throws the first error after all sources were tried; one that failed keeps its rules */
   async reload(): Promise<void> {

@@ -207,9 +207,10 @@ export class Hub {
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this
-    const hasHooks = publishing.isUsedByAll || (publishing.isUsed && beginsWithDollar(message))
-    if (!hasHooks) return this.#route(message)
-    const decision = publishing.fold(message as PublishDecision)
+    if (!publishing.isUsed) return this.#route(message)
+    const isReserved = beginsWithDollar(message)
+    if (!isReserved && !publishing.isUsedByAll) return this.#route(message)
+    const decision = publishing.foldMessage(message as PublishDecision, isReserved)
     return isPromise(decision) ? this.#routeLater(decision, message) : this.#routeIf(decision, message)
   }
 

@@ -66,7 +66,7 @@ export class Retainer {
   store(message: Message): MaybePromise<void> {
     const { enabled, maxPayloadBytes, maxMessages, expiryMs } = this.#options
     if (!enabled) return
-    const length = message.end - message.start
+    const length = message.payloadLength
     if (length > 0) {
       if (length > maxPayloadBytes)
         return this.#refuse(message, 'payload is larger than retainer.max_payload_size')

@@ -92,8 +92,13 @@ export class Message {
 
   get payload(): Uint8Array {
     this.#payload ??=
-      this.end - this.start === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)
+      this.payloadLength === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)
     return this.#payload
+  }
+
+  /** Bytes of the payload, known without making it. */
+  get payloadLength(): number {
+    return this.end - this.start
   }
 
   /** The client table key of the publisher, '' when the broker itself published. */
@@ -115,7 +120,7 @@ export class Message {
   own(slab = new PayloadSlab()): void {
     if (this.#isOwned) return
     this.#isOwned = true
-    const twice = (this.end - this.start) * 2
+    const twice = this.payloadLength * 2
     // The second one is a call into the engine.
     if (twice >= this.bytes.length && twice >= this.bytes.buffer.byteLength) return
     const from = this.#ownedFrom()

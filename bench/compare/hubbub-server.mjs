@@ -51,8 +51,8 @@ await Hubbub.start(config, dir, log, ({ hooks }) => {
 answerFigures(watchesDelays)
 
 /** What a plugin might do with each message; drops none of these. */
-function dropLarge({ payload }) {
-  return payload.length > MAX_PAYLOAD_BYTES ? { stop: 'drop' } : undefined
+function dropLarge({ payloadLength }) {
+  return payloadLength > MAX_PAYLOAD_BYTES ? { stop: 'drop' } : undefined
 }
 
 function taskOf(given) {

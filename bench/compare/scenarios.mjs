@@ -66,13 +66,14 @@ export const SCENARIOS = [
   {
     id: 'idle',
     name: '15,000 idle clients',
-    spec: { kind: 'connects', version: 4, qos: 0, clients: 15_000, settles: true },
+    spec: { kind: 'connects', version: 4, qos: 0, clients: 15_000, warmUpClients: 2000, settles: true },
     unit: 'connects',
   },
   {
     id: 'connect',
     name: '5,000 clients that connect',
-    spec: { kind: 'connects', version: 4, qos: 0, clients: 5000 },
+    // The first logins of a process cost twice as much.
+    spec: { kind: 'connects', version: 4, qos: 0, clients: 5000, warmUpClients: 10_000 },
     unit: 'connects',
   },
   ...[0, 1].map((slow) => ({

@@ -2,15 +2,15 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { openAll } from './peer.mjs'
 
-const WARM_UP_CLIENTS = 2000
+const WARM_UP_WAVE = 2000
 const SETTLE_MS = 1500
 const RETAINED_AT_ONCE = 100
 const POLL_MS = 5
 
-/** `clients` connect one after another, some at a time, and stay until the figures are taken. */
+/** `clients` connect one after another, some at a time, and stay until the figures are taken; `warmUpClients` have come and gone before. */
 export async function connects(load, report) {
-  const { clients } = load.spec
-  await openAndClose(load, Math.min(WARM_UP_CLIENTS, clients))
+  const { clients, warmUpClients } = load.spec
+  for (let opened = 0; opened < warmUpClients; opened += WARM_UP_WAVE) await openAndClose(load, WARM_UP_WAVE)
   await wait(SETTLE_MS)
   await report('begin')
   const from = performance.now()

@@ -84,7 +84,7 @@ function isAsItCame(
   if (((message.packetAt & 1) === 1) !== (version === 5)) return false
   if (delivery.qos !== message.qos || delivery.retain || delivery.dup || topic !== message.wire) return false
   // Large payloads are not copied. An empty topic stands for an alias.
-  if (topicAlias !== 0 || message.end - message.start >= MAX_COPIED_PAYLOAD_BYTES) return false
+  if (topicAlias !== 0 || message.payloadLength >= MAX_COPIED_PAYLOAD_BYTES) return false
   return version !== 5 || (message.expiresAtMs === 0 && delivery.subscriptionIds === undefined)
 }
 
@@ -109,7 +109,7 @@ function formOf(
   topic: string,
 ): Form | undefined {
   // Large payloads are not copied.
-  if (message.end - message.start >= MAX_COPIED_PAYLOAD_BYTES) return undefined
+  if (message.payloadLength >= MAX_COPIED_PAYLOAD_BYTES) return undefined
   const key = delivery.qos + (delivery.retain ? 3 : 0) + (version === 5 ? 6 : 0) // 0 to 11
   const wire = message.wire as number | string | Form | undefined
   if (typeof wire === 'object')
@@ -173,7 +173,7 @@ function writeDirectly(
   const { message, qos } = delivery
   const known = topics === undefined ? undefined : topics.get(topic)
   const topicBytes = known === undefined ? utf8Length(topic) : known.length - 2
-  const payloadBytes = message.end - message.start
+  const payloadBytes = message.payloadLength
   let length = 2 + topicBytes + (qos === 0 ? 0 : 2) + payloadBytes
   let inner = 0
   if (version === 5) {

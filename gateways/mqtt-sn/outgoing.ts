@@ -80,7 +80,7 @@ export class Outgoing {
   /** Called by the broker: nothing may be acknowledged before it returns. @returns false if it is too large */
   deliver(delivery: Delivery): boolean {
     const { message, qos } = delivery
-    const size = message.end - message.start
+    const size = message.payloadLength
     if (size > MAX_PAYLOAD_BYTES || size + PUBLISH_OVERHEAD_BYTES > this.#peer.maxDatagramBytes) return false
     if (qos === 0 && this.#sendAtOnce(delivery)) return true
     this.#wait(delivery)

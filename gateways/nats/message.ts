@@ -89,7 +89,7 @@ export class MessageWriter {
 
   /** Once more to the same sid: from the third one on this is one copy. */
   #writeShared(sink: MessageSink, message: Message, sid: Uint8Array): void {
-    if (message.end - message.start >= LARGE_BYTES) return this.#writeOne(sink, message, sid)
+    if (message.payloadLength >= LARGE_BYTES) return this.#writeOne(sink, message, sid)
     if (this.#frame === undefined) {
       const scratch = new Scratch()
       this.#writeOne(scratch, message, sid)
@@ -100,7 +100,7 @@ export class MessageWriter {
   }
 
   #writeOne(sink: MessageSink, message: Message, sid: Uint8Array): void {
-    const payloadBytes = message.end - message.start
+    const payloadBytes = message.payloadLength
     if (this.#reply !== undefined || this.#block !== undefined || payloadBytes >= LARGE_BYTES)
       return this.#writeAny(sink, message, sid)
     this.#makeLine(this.#head as Uint8Array, sid, payloadBytes)

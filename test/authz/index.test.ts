@@ -295,6 +295,51 @@ test('where the topic does not matter the answer is known without asking, and co
   expect(authz.counters.total).toBe(1)
 })
 
+test.each(['allow', 'deny'] as const)(
+  'without sources it is %s, which needs no asking and counts the same',
+  async (result) => {
+    const asked = await start(load(`authorization: { no_match: ${result}, sources: [] }`))
+    const { authz, bus, client } = await start(load(`authorization: { no_match: ${result}, sources: [] }`))
+    const { known } = bus.foldAt('client.authorize')
+    for (const action of [PUBLISH, SUBSCRIBE]) {
+      expect(known?.(authz.initial, client, action, 'a')).toEqual({ result, from: 'default' })
+      expect(asked.ask('a', action)).toEqual({ result, from: 'default' })
+    }
+    const { cacheMiss, ...counters } = asked.authz.counters
+    expect([cacheMiss, authz.counters]).toEqual([1, { ...counters, cacheMiss: 0 }])
+    expect(known?.(authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
+    expect(known?.(authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
+  },
+)
+
+test('what is remembered of a topic is known without asking, and counts the same', async () => {
+  const rules = '{deny, all, publish, ["secret/#"]}. {allow, all, publish, ["open/#"]}.'
+  const { authz, ask, bus, client } = await start(
+    load(`authorization: { sources: [{ type: file, rules: '${rules}' }] }`),
+  )
+  const { known } = bus.foldAt('client.authorize')
+  const topics = ['secret/a', 'open/a', 'other']
+  for (const topic of topics) {
+    expect(known?.(authz.initial, client, PUBLISH, topic), topic).toBeUndefined()
+    ask(topic)
+  }
+  const before = { ...authz.counters }
+  const again = () => topics.map((topic) => known?.(authz.initial, client, PUBLISH, topic))
+  // Where no rule matched, later hooks may have a say.
+  expect(again()).toEqual([{ result: 'deny', from: 'cache' }, { result: 'allow', from: 'cache' }, undefined])
+  expect(authz.counters).toEqual({
+    ...before,
+    total: before.total + 2,
+    cacheHit: 2,
+    allow: before.allow + 1,
+    deny: before.deny + 1,
+  })
+  expect(topics.slice(0, 2).map((topic) => ask(topic))).toMatchObject([{ from: 'cache' }, { from: 'cache' }])
+  expect(authz.counters).toMatchObject({ total: before.total + 4, cacheHit: 4 })
+  authz.chain.forget(client)
+  expect(again()).toEqual([undefined, undefined, undefined])
+})
+
 test('beside another hook nothing is known before it is asked', async () => {
   const { bus } = await start(load(''))
   const fold = bus.foldAt('client.authorize')
