@@ -15,7 +15,27 @@ export class FlushQueue {
   #waiting: Flushable[] = []
   #flushing: Flushable[] = []
   #scheduled = false
+  /** What several outboxes send of what was read: one view for all of them. */
+  #slice: Uint8Array | undefined
+  #sliced: Uint8Array | undefined
+  #sliceStart = 0
   readonly #run = (): void => this.#flushAll()
+
+  /** `bytes[start..end)`, the same object as the last time if it is the same piece. Only while flushing. */
+  slice(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    const last = this.#slice
+    if (
+      last !== undefined &&
+      bytes === this.#sliced &&
+      start === this.#sliceStart &&
+      last.length === end - start
+    )
+      return last
+    this.#sliced = bytes
+    this.#sliceStart = start
+    this.#slice = bytes.subarray(start, end)
+    return this.#slice
+  }
 
   /** Flushes `outbox` at the end of this turn. Call it once per batch. */
   add(outbox: Flushable): void {
@@ -33,6 +53,7 @@ export class FlushQueue {
     this.#scheduled = false
     for (let i = 0; i < batch.length; i++) batch[i]?.flush()
     batch.length = 0
+    this.#slice = this.#sliced = undefined // or it would keep them alive
   }
 }
 

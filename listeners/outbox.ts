@@ -188,8 +188,9 @@ export class StreamOutbox implements Outbox, Flushable {
 
   /** What was passed on, if that is all there is and may be sent as it is. */
   #takeLoneRun(bytes: number): Uint8Array | undefined {
-    if (bytes !== this.#runEnd - this.#runStart || !this.#sendsRun(MIN_LONE_BYTES)) return undefined
-    return this.#run?.subarray(this.#runStart, this.#runEnd)
+    const run = this.#run
+    if (run === undefined || bytes !== this.#runEnd - this.#runStart) return undefined
+    return this.#sendsRun(MIN_LONE_BYTES) ? this.#queue.slice(run, this.#runStart, this.#runEnd) : undefined
   }
 
   /**

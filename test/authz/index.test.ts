@@ -321,21 +321,15 @@ test('what is remembered of a topic is known without asking, and counts the same
   const topics = ['secret/a', 'open/a', 'other']
   for (const topic of topics) {
     expect(known?.(authz.initial, client, PUBLISH, topic), topic).toBeUndefined()
-    ask(topic)
+    void ask(topic)
   }
-  const before = { ...authz.counters }
+  const { total, allow, deny } = authz.counters
   const again = () => topics.map((topic) => known?.(authz.initial, client, PUBLISH, topic))
   // Where no rule matched, later hooks may have a say.
   expect(again()).toEqual([{ result: 'deny', from: 'cache' }, { result: 'allow', from: 'cache' }, undefined])
-  expect(authz.counters).toEqual({
-    ...before,
-    total: before.total + 2,
-    cacheHit: 2,
-    allow: before.allow + 1,
-    deny: before.deny + 1,
-  })
+  expect(authz.counters).toMatchObject({ total: total + 2, cacheHit: 2, allow: allow + 1, deny: deny + 1 })
   expect(topics.slice(0, 2).map((topic) => ask(topic))).toMatchObject([{ from: 'cache' }, { from: 'cache' }])
-  expect(authz.counters).toMatchObject({ total: before.total + 4, cacheHit: 4 })
+  expect(authz.counters).toMatchObject({ total: total + 4, cacheHit: 4 })
   authz.chain.forget(client)
   expect(again()).toEqual([undefined, undefined, undefined])
 })
