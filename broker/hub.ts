@@ -207,10 +207,9 @@ export class Hub {
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this
-    if (!publishing.isUsed) return this.#route(message)
-    const isReserved = beginsWithDollar(message)
-    if (!isReserved && !publishing.isUsedByAll) return this.#route(message)
-    const decision = publishing.foldMessage(message as PublishDecision, isReserved)
+    const hasHooks = publishing.isUsedByAll || (publishing.isUsed && beginsWithDollar(message))
+    if (!hasHooks) return this.#route(message)
+    const decision = publishing.fold(message as PublishDecision)
     return isPromise(decision) ? this.#routeLater(decision, message) : this.#routeIf(decision, message)
   }
 

@@ -247,8 +247,6 @@ export class Fold<P extends FoldPoint> {
   readonly #point: P
   readonly #log: Logger
   #chain: Chain = EMPTY
-  /** Without those that have `HookOptions.onlyReserved`. */
-  #others: Chain = EMPTY
 
   constructor(point: P, chain: Chain, log: Logger) {
     this.#point = point
@@ -263,10 +261,7 @@ export class Fold<P extends FoldPoint> {
     const [first] = chain
     const isAlone = chain.length === 1 && first?.filter === undefined
     this.known = isAlone ? (first?.known as typeof this.known) : undefined
-    this.#others = chain.every(({ onlyReserved }) => !onlyReserved)
-      ? chain
-      : chain.filter(({ onlyReserved }) => !onlyReserved)
-    this.isUsedByAll = this.#others.length > 0
+    this.isUsedByAll = chain.some(({ onlyReserved }) => !onlyReserved)
   }
 
   /** As `HookBus.fold`. */
@@ -274,14 +269,6 @@ export class Fold<P extends FoldPoint> {
   fold(value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
     const chain = this.#chain
     return chain === EMPTY ? value : foldFrom(0, chain, this.#point, this.#log, value, a, b, c)
-  }
-
-  /** `fold` of a message. @param isReserved - its topic begins with `$`: only then `HookOptions.onlyReserved` are asked */
-  foldMessage(value: FoldValue<P>, isReserved: boolean): MaybePromise<FoldValue<P>> {
-    const chain = isReserved ? this.#chain : this.#others
-    return foldFrom(0, chain, this.#point, this.#log, value, undefined, undefined, undefined) as MaybePromise<
-      FoldValue<P>
-    >
   }
 }
 

@@ -326,13 +326,6 @@ test('a fold point tells whether its functions are only for topics with $', () =
   expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, false])
   bus.add('message.publish', 'all', () => undefined)
   expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, true])
-  const asked: string[] = []
-  for (const name of ['reserved', 'all']) {
-    const onlyReserved = name === 'reserved'
-    bus.put('message.publish', name, () => void asked.push(name), { onlyReserved })
-  }
-  expect([fold.foldMessage(message, true), fold.foldMessage(message, false)]).toEqual([message, message])
-  expect(asked).toEqual(['reserved', 'all', 'all'])
   bus.del('message.publish', 'all')
   expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, false])
 })
