@@ -3,10 +3,11 @@
  * it to the socket as one write at its end.
  *
  * Small writes are copied one after another into a buffer from the pool; large ones are kept
- * as they are and go out beside it (`writev`). What is passed on as it came (`relay`) is copied once for all that
- * follows itself in what was read, or not at all: ten packets for the same peer cost one copy at most. Node hands a write to the kernel at once when the
- * kernel takes it: then nothing is pending after the write and the buffer goes back to the
- * pool. Else the socket still reads from it, and the next batch gets another one.
+ * as they are and go out beside it (`writev`). What is passed on as it came (`relay`) is copied
+ * once for all that follows itself in what was read, or not at all: ten packets for the same
+ * peer cost one copy at most. Node hands a write to the kernel at once when the kernel takes it:
+ * then nothing is pending after the write and the buffer goes back to the pool. Else the socket
+ * still reads from it, and the next batch gets another one.
  */
 import { copyBytes } from '../model/copy-bytes.ts'
 import { type BufferPool, type Flushable, type FlushQueue, MAX_POOLED_BYTES } from './flush-queue.ts'

@@ -232,7 +232,10 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.#isWaiting || this.#isBackedUp || this.#isPaced
   }
 
-  /** Handles the packets in `bytes[start..end)`, as far as they are whole and nothing makes it wait. @returns where it stopped. */
+  /**
+   * Handles the packets in `bytes[start..end)`, as far as they are whole and nothing makes it wait.
+   * @returns where it stopped
+   */
   #read(bytes: Buffer, start: number, end: number): number {
     let at = start
     try {
