@@ -39,6 +39,7 @@ import type { ListenerCounters } from './listeners/connection-limits.ts'
 import { PskFile } from './listeners/dtls/psk-file.ts'
 import { FlushQueue } from './listeners/flush-queue.ts'
 import type { ListenerContext } from './listeners/listener.ts'
+import { Moderation } from './listeners/moderation.ts'
 import { SharedReads } from './listeners/shared-reads.ts'
 import type { Address } from './listeners/transport.ts'
 import { TurnBudget } from './listeners/turn-budget.ts'
@@ -125,11 +126,7 @@ export class Hubbub {
   readonly #features: Features
   readonly #control: ControlServer
   readonly #clock: CoarseClock
-  readonly #listening: ListenerContext = {
-    flushQueue: new FlushQueue(),
-    turns: new TurnBudget(),
-    reads: new SharedReads(),
-  }
+  readonly #listening: ListenerContext
   readonly #psk: PskFile
   readonly #gateways = new Map<string, GatewayHost>()
   #config: Config
@@ -147,6 +144,11 @@ export class Hubbub {
   ) {
     // First: it throws for an expression that is none, and then nothing runs yet.
     const { options, zones } = mqttOptionsOf(config)
+    this.#listening = {
+      flushQueue: new FlushQueue(config.node.pause_under_load ? new Moderation() : undefined),
+      turns: new TurnBudget(),
+      reads: new SharedReads(),
+    }
     this.#psk = new PskFile(config.psk_authentication, configDir)
     if (this.#psk.lookup !== undefined) this.#listening.pskLookup = this.#psk.lookup
     this.#clock = clock

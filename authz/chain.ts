@@ -166,13 +166,16 @@ export class AuthzChain {
    * What `authorize` would say, where nobody has to be asked: there are no sources, it does not depend on the topic, or
    * it is remembered. Undefined: ask it. Not for superusers and clients with rules of their login. Counts as
    * `authorize` does, but for an answer that does not depend on the topic, which counts as one of the first source.
+   * @param times - how often it counts
    */
-  known(client: ClientInfo, action: Action, topic: string): Authorization | undefined {
+  known(times: number, client: ClientInfo, action: Action, topic: string): Authorization | undefined {
     if (client.isSuperuser || client.acl !== undefined) return undefined
-    if (this.links.length === 0) return this.#unasked()
+    if (this.links.length === 0) return this.#unasked(times)
     if (action.kind !== 'publish') return undefined
     const settled = this.#settled.get(client, action)
-    return settled === undefined ? this.#remembered(client, action, topic) : this.#countSettled(settled)
+    return settled === undefined
+      ? this.#remembered(times, client, action, topic)
+      : this.#countSettled(times, settled)
   }
 
   /** A client whose rights have changed while it is connected; all of them if left out. */
@@ -212,41 +215,41 @@ export class AuthzChain {
   }
 
   /** There are no sources. */
-  #unasked(): Authorization {
+  #unasked(times: number): Authorization {
     const { counters } = this
-    counters.total++
-    counters.nomatch++
-    if (this.#unaskedAnswer.result === 'allow') counters.allow++
-    else counters.deny++
+    counters.total += times
+    counters.nomatch += times
+    if (this.#unaskedAnswer.result === 'allow') counters.allow += times
+    else counters.deny += times
     return this.#unaskedAnswer
   }
 
   // Counters by their names, as the next two are called for each message.
 
   /** What the first source says about every topic. */
-  #countSettled(settled: Permission): Authorization {
+  #countSettled(times: number, settled: Permission): Authorization {
     const { counters } = this.links[0] as SourceLink
-    this.counters.total++
-    counters.total++
+    this.counters.total += times
+    counters.total += times
     if (settled === 'allow') {
-      counters.allow++
-      this.counters.matchedAllow++
-      this.counters.allow++
+      counters.allow += times
+      this.counters.matchedAllow += times
+      this.counters.allow += times
       return this.#allowed
     }
-    counters.deny++
-    this.counters.matchedDeny++
-    this.counters.deny++
+    counters.deny += times
+    this.counters.matchedDeny += times
+    this.counters.deny += times
     return this.#denied
   }
 
-  #remembered(client: ClientInfo, action: Publish, topic: string): Authorization | undefined {
+  #remembered(times: number, client: ClientInfo, action: Publish, topic: string): Authorization | undefined {
     const answer = this.#cache?.get(client, action, topic)
     if (answer !== 'allow' && answer !== 'deny') return undefined
-    this.counters.total++
-    this.counters.cacheHit++
-    if (answer === 'allow') this.counters.allow++
-    else this.counters.deny++
+    this.counters.total += times
+    this.counters.cacheHit += times
+    if (answer === 'allow') this.counters.allow += times
+    else this.counters.deny += times
     return answer === 'allow' ? CACHED_ALLOW.stop : CACHED_DENY.stop
   }
 

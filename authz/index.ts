@@ -100,11 +100,12 @@ export class Authz {
 
   /** The same where nobody has to be asked. */
   readonly #known = (
+    times: number,
     _: Authorization,
     client: ClientInfo,
     action: Action,
     topic: string,
-  ): Authorization | undefined => this.#chain.known(client, action, topic)
+  ): Authorization | undefined => this.#chain.known(times, client, action, topic)
 
   /** Reads rule files again. @throws the first error after all sources were tried; one that failed keeps its rules */
   async reload(): Promise<void> {

@@ -74,6 +74,13 @@ export interface Receiver {
    * @returns false if the peer cannot take it (larger than it allows): nothing was sent, it counts as done.
    */
   deliver(delivery: Delivery): boolean
+  /**
+   * Bytes that it can be handed with `relay` now, 0 if it needs messages: for peers that get PUBLISH packets as they came.
+   * @param isV5 - whether the packets are of MQTT 5
+   */
+  relayRoom?(isV5: boolean): number
+  /** Sends `count` whole PUBLISH packets at QoS 0, no more bytes than `relayRoom` has told. Nobody may change them any more. */
+  relay?(bytes: Uint8Array, start: number, end: number, count: number): void
   /** QoS 2, second step again after a reconnect: the peer is to be asked to complete `packetId`. */
   release(packetId: number): void
   /**

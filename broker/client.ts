@@ -6,7 +6,7 @@ import type { Message, QoS } from '../model/message.ts'
 import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
 import { Deadline } from '../model/timers.ts'
-import { isAllowed, publishing, subscribing } from './authorizing.ts'
+import { isAllowed, isKnownToPublish, publishing, subscribing } from './authorizing.ts'
 import type { Client, Receiver, SessionOptions, Traffic, Will } from './broker.ts'
 import type { Hub } from './hub.ts'
 import { countReceived } from './metrics.ts'
@@ -91,6 +91,8 @@ export class HubClient implements Client {
   start(): void {
     if (this.#isClosed) return
     this.#isStarted = true
+    // What was published before is for who was away.
+    this.#hub.kernel.run.settle()
     this.session.attach(this.#receiver, this.#receiveMaximum)
     if (this.#retryIntervalMs !== Number.POSITIVE_INFINITY && !this.#isClosed)
       this.#retries = new Retries(this.session, this.#retryIntervalMs)
@@ -108,6 +110,18 @@ export class HubClient implements Client {
     countReceived(this.#hub.metrics, message.qos)
     const allowed = this.mayPublish(message.topic, message.qos, message.retain)
     return isPromise(allowed) ? this.#publishLater(allowed, message) : this.#publishIf(allowed, message)
+  }
+
+  /** Whether it is known that it may publish to that topic, so that nobody has to be asked about each message of a run. */
+  isKnownToPublish(topic: string, qos: QoS): boolean {
+    return isKnownToPublish(this.#hub, this.info, publishing(qos, false), topic, 0)
+  }
+
+  /** So many messages were published, as it was known that it may. */
+  published(topic: string, qos: QoS, count: number): void {
+    this.receivedCount += count
+    countReceived(this.#hub.metrics, qos, count)
+    isKnownToPublish(this.#hub, this.info, publishing(qos, false), topic, count)
   }
 
   mayPublish(topic: string, qos: QoS, retain: boolean): MaybePromise<boolean> {
@@ -152,6 +166,7 @@ export class HubClient implements Client {
   close(reason: DisconnectReason): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#hub.kernel.run.settle()
     this.#loginEnds?.clear()
     this.#retries?.close()
     this.session.detach()

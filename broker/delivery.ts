@@ -48,8 +48,13 @@ export class SessionDelivery implements Delivery {
   }
 }
 
-/** The one delivery that all plain QoS 0 subscribers of a message share. */
-export function plainDelivery(message: Message): SessionDelivery {
+/** A delivery at QoS 0. All plain subscribers of a message share one. */
+export function qos0Delivery(
+  message: Message,
+  retain: boolean,
+  subscriptionIds: readonly number[] | undefined,
+): SessionDelivery {
+  if (retain || subscriptionIds !== undefined) return new SessionDelivery(message, 0, retain, subscriptionIds)
   const shared = message.plain as SessionDelivery | undefined
   if (shared !== undefined) return shared
   const delivery = new SessionDelivery(message, 0, false, undefined)

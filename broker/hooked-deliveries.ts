@@ -10,7 +10,7 @@ const MAX_WAITING = 1000
 
 /** What a session does with deliveries that come back from their hooks. */
 export interface HookedTarget {
-  readonly info: ClientInfo
+  info(): ClientInfo
   /** To the receiver it was meant for, if that is still there. */
   deliver(receiver: Receiver, delivery: SessionDelivery): void
   /** Too many wait. */
@@ -47,7 +47,7 @@ export class HookedDeliveries {
   hand(receiver: Receiver, delivery: SessionDelivery): void {
     const target = this.#target
     if (delivery.qos === 0 && this.#count >= MAX_WAITING) return target.overflow(delivery)
-    const fold = () => this.#hooks.fold('message.delivered', delivery.message, target.info)
+    const fold = () => this.#hooks.fold('message.delivered', delivery.message, target.info())
     const deliver = (message: Message) =>
       target.deliver(receiver, message === delivery.message ? delivery : delivery.with(message))
     const result = this.#last === undefined ? andThen(fold(), deliver) : this.#last.then(fold).then(deliver)

@@ -5,7 +5,7 @@ import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import type { ClientInfo } from '../model/client-info.ts'
 import type { DisconnectReason } from '../model/disconnect-reason.ts'
 import type { Logger } from '../model/log.ts'
-import type { Message } from '../model/message.ts'
+import type { Message, QoS } from '../model/message.ts'
 import { PayloadSlab } from '../model/payload-slab.ts'
 import { ReasonCode } from '../model/reason-codes.ts'
 import type { Subscription } from '../model/subscription.ts'
@@ -14,8 +14,9 @@ import type { HubClient } from './client.ts'
 import type { ClientLimits } from './client-limits.ts'
 import { Kernel } from './kernel.ts'
 import { logIn, refuse } from './logging-in.ts'
+import type { Batch, Sight } from './message-run.ts'
 import { Metrics } from './metrics.ts'
-import { beginsWithDollar } from './reserved-topics.ts'
+import { beginsWithDollar, DOLLAR } from './reserved-topics.ts'
 import { Retainer, type RetainerOptions } from './retainer.ts'
 import { ExclusiveTopics } from './routing/exclusive.ts'
 import type { Route } from './routing/route.ts'
@@ -158,6 +159,8 @@ export class Hub {
 
   /** Ends a client's connection and its session. @returns false if nobody has that key. */
   kick(key: string): boolean {
+    // Nothing may come to a session that has ended.
+    this.kernel.run.settle()
     const client = this.client(key)
     client?.end('kicked')
     const session = this.sessions.get(key)
@@ -203,14 +206,40 @@ export class Hub {
     return logIn(this, login, wish, receiver)
   }
 
-  /** Hooks, retaining and routing of an authorized message with its full topic. */
+  /**
+   * Hooks, retaining and routing of an authorized message with its full topic.
+   */
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this
     const hasHooks = publishing.isUsedByAll || (publishing.isUsed && beginsWithDollar(message))
     if (!hasHooks) return this.#route(message)
     const decision = publishing.fold(message as PublishDecision)
+    return this.follow(decision, message)
+  }
+
+  /** Does with a message what `message.publish` hooks have decided. */
+  follow(decision: MaybePromise<PublishDecision>, message: Message): MaybePromise<ReasonCode> {
     return isPromise(decision) ? this.#routeLater(decision, message) : this.#routeIf(decision, message)
+  }
+
+  /** Begins a run of packets at QoS 0 of a client with the first one, `bytes[start..end)`. @returns see `MessageRun` */
+  beginPackets(client: HubClient, first: Sight, isV5: boolean, start: number, end: number): boolean {
+    if (!this.#takesRuns(client, first.topic, 0)) return false
+    const { maxTopicLevels } = this.limitsOf(client.info)
+    return this.kernel.run.beginPackets(first, client.info, maxTopicLevels, isV5, start, end)
+  }
+
+  /** Begins a run of messages at QoS 1 of a client with the first one. @returns see `MessageRun` */
+  beginMessages(client: HubClient, first: Sight, batch: Batch): boolean {
+    const { used } = this.hooks
+    // What changes an answer, or makes one wait, is asked for each.
+    if (used['message.puback'] || this.durable?.refusal !== undefined) return false
+    // Hooks that do something as a message comes to one client do it before the next message is looked at.
+    if (used['message.delivered'] || used['delivery.completed'] || used['delivery.dropped']) return false
+    if (!this.#takesRuns(client, first.topic, 1)) return false
+    const { maxTopicLevels } = this.limitsOf(client.info)
+    return this.kernel.run.beginMessages(first, client.info, maxTopicLevels, batch)
   }
 
   /** A client's connection has ended: its table entry goes, its will is published, its session kept or ended. */
@@ -228,6 +257,13 @@ export class Hub {
     else this.metrics.sessionDisconnected++
     this.hooks.run(reason === 'takenover' ? 'session.takenover' : 'session.disconnected', info)
     this.sessions.keep(session)
+  }
+
+  /** Not where each message is changed, or somebody has to be asked about each. */
+  #takesRuns(client: HubClient, topic: string, qos: QoS): boolean {
+    const { messageExpiryMs } = this.limitsOf(client.info)
+    if (client.info.mountpoint !== '' || messageExpiryMs !== Number.POSITIVE_INFINITY) return false
+    return topic.charCodeAt(0) !== DOLLAR && client.isKnownToPublish(topic, qos)
   }
 
   async #stop(): Promise<void> {

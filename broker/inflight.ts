@@ -48,9 +48,18 @@ export class Inflight {
   }
 
   delete(id: number): void {
-    if (this.get(id) === undefined) return
-    this.#slots[id & (this.#slots.length - 1)] = undefined
+    this.take(id)
+  }
+
+  /** Takes out the one with that packet id. */
+  take(id: number): SessionDelivery | undefined {
+    const slots = this.#slots
+    const at = id & (slots.length - 1)
+    const delivery = slots[at]
+    if (delivery === undefined || delivery.packetId !== id) return undefined
+    slots[at] = undefined
     this.#size--
+    return delivery
   }
 
   clear(): void {

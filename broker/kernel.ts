@@ -3,6 +3,7 @@ import type { HookBus } from '../hooks/bus.ts'
 import { andThen, isPromise, type MaybePromise } from '../model/async.ts'
 import { Message, type QoS } from '../model/message.ts'
 import type { HubClient } from './client.ts'
+import { MessageRun } from './message-run.ts'
 import type { Metrics } from './metrics.ts'
 import type { Retainer } from './retainer.ts'
 import type { Route, Target } from './routing/route.ts'
@@ -85,6 +86,7 @@ export class Kernel extends AedesKernel {
   readonly router: Router
   readonly storage: Storage
   readonly retainer: Retainer
+  readonly run: MessageRun
   readonly #hooks: HookBus
   readonly #metrics: Metrics
 
@@ -100,6 +102,7 @@ export class Kernel extends AedesKernel {
     this.retainer = options.retainer
     this.#hooks = options.hooks
     this.#metrics = options.metrics
+    this.run = new MessageRun(options.router, options.hooks, options.metrics)
   }
 
   clientOf(key: string): HubClient | undefined {
@@ -131,6 +134,7 @@ export class Kernel extends AedesKernel {
 
   /** Gives a message to the sessions on its route. @returns to how many it went, or for how many it was queued. */
   dispatch(message: Message, route: Route): number {
+    if (this.run.isOpen) this.run.settle()
     const { targets, groups } = route
     let count = targets.length
     for (let i = 0; i < targets.length; i++) {

@@ -133,20 +133,20 @@ export class Metrics {
   }
 }
 
-/** A message has come from a client. */
-export function countReceived(metrics: Metrics, qos: QoS): void {
-  if (qos === 0) metrics.messagesQos0Received++
-  else if (qos === 1) metrics.messagesQos1Received++
-  else metrics.messagesQos2Received++
+/** Messages have come from a client. */
+export function countReceived(metrics: Metrics, qos: QoS, count = 1): void {
+  if (qos === 0) metrics.messagesQos0Received += count
+  else if (qos === 1) metrics.messagesQos1Received += count
+  else metrics.messagesQos2Received += count
 }
 
-/** A message was handed to a client's connection. @param isAgain - it was before, to an earlier one */
-export function countSent(metrics: Metrics, qos: QoS, isAgain: boolean): void {
-  if (qos === 0) metrics.messagesQos0Sent++
+/** Messages were handed to a client's connection. @param isAgain - they were before, to an earlier one */
+export function countSent(metrics: Metrics, qos: QoS, isAgain: boolean, count = 1): void {
+  if (qos === 0) metrics.messagesQos0Sent += count
   else {
-    if (qos === 1) metrics.messagesQos1Sent++
-    else metrics.messagesQos2Sent++
-    if (isAgain) metrics.messagesResent++
+    if (qos === 1) metrics.messagesQos1Sent += count
+    else metrics.messagesQos2Sent += count
+    if (isAgain) metrics.messagesResent += count
   }
 }
 

@@ -8,9 +8,22 @@ export interface Priorities {
   readonly others: 'lowest' | 'highest'
 }
 
+/** See `SessionLimits`. */
+interface QueueLimits {
+  readonly maxQueueLength: number
+  readonly priorities: Priorities | undefined
+}
+
 const LOWEST = 0
 const HIGHEST = 256
 const DELIVERIES_PER_PRIORITY = 10
+
+/** The queue that these limits ask for. */
+export function queueFor({ maxQueueLength, priorities }: QueueLimits): MessageQueue | PriorityQueue {
+  return priorities === undefined
+    ? new MessageQueue(maxQueueLength)
+    : new PriorityQueue(maxQueueLength, priorities)
+}
 
 /** The deliveries of one priority, and how many of them may still go in this round. */
 interface Lane {

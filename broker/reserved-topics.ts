@@ -22,7 +22,7 @@ export function isEventFilter(filter: string): boolean {
   return isAt(filter, '$events')
 }
 
-const DOLLAR = 0x24
+export const DOLLAR = 0x24
 
 function isAt(topic: string, root: string): boolean {
   return topic === root || topic.startsWith(`${root}/`)

@@ -6,26 +6,17 @@ import type { Message, QoS } from '../model/message.ts'
 import type { PayloadSlab } from '../model/payload-slab.ts'
 import type { Receiver } from './broker.ts'
 import type { SessionLimits } from './client-limits.ts'
-import { plainDelivery, SessionDelivery } from './delivery.ts'
+import { qos0Delivery, SessionDelivery } from './delivery.ts'
 import { HookedDeliveries, type HookedTarget } from './hooked-deliveries.ts'
 import { IncomingIds } from './incoming-ids.ts'
 import { Inflight } from './inflight.ts'
-import { MessageQueue } from './message-queue.ts'
+import type { MessageQueue } from './message-queue.ts'
 import { countDropped, countSent, type Metrics } from './metrics.ts'
-import { PriorityQueue } from './priority-queue.ts'
+import { type PriorityQueue, queueFor } from './priority-queue.ts'
 import { type PacedCursor, REPLAY_BATCH, RetainedReplays } from './retained-replays.ts'
 import { mergeTargets, type SubscriptionEntry, type Target } from './routing/route.ts'
+import type { SessionContext } from './session-context.ts'
 import type { SessionMirror } from './session-mirror.ts'
-
-/** What every session of a broker shares. */
-export interface SessionContext {
-  readonly limits: SessionLimits
-  readonly hooks: HookBus
-  readonly log: Logger
-  readonly metrics: Metrics
-  /** Where the payloads of deliveries that wait are kept. */
-  readonly slab: PayloadSlab
-}
 
 /**
  * What outlives a connection: subscriptions, unacknowledged and waiting deliveries,
@@ -79,11 +70,7 @@ export class Session {
     this.#log = shared.log
     this.#metrics = shared.metrics
     this.#slab = shared.slab
-    const { maxQueueLength, priorities } = shared.limits
-    this.#queue =
-      priorities === undefined
-        ? new MessageQueue(maxQueueLength)
-        : new PriorityQueue(maxQueueLength, priorities)
+    this.#queue = queueFor(shared.limits)
   }
 
   get isOnline(): boolean {
@@ -126,10 +113,7 @@ export class Session {
     if (qos > 0) {
       return this.#offerReliably(new SessionDelivery(message, qos, retain, target.identifiers, target.group))
     }
-    const isPlain = !retain && target.identifiers === undefined
-    const delivery = isPlain
-      ? plainDelivery(message)
-      : new SessionDelivery(message, 0, retain, target.identifiers)
+    const delivery = qos0Delivery(message, retain, target.identifiers)
     const receiver = this.#receiver
     if (receiver === undefined) {
       if (this.limits.queuesQos0 && this.expiryIntervalMs > 0) this.#enqueue(delivery)
@@ -138,6 +122,28 @@ export class Session {
     else if (this.#queue.qos0Count > 0 || this.#heldCount > 0)
       this.#enqueue(delivery) // [MQTT-4.6.0-6] not past an older one
     else this.#hand(receiver, delivery)
+  }
+
+  /** Bytes of packets at QoS 0 that may be relayed to it, 0 if each message is to be offered. @param isV5 - of MQTT 5 */
+  relayRoom(isV5: boolean): number {
+    const receiver = this.#receiver
+    if (receiver?.relayRoom === undefined || receiver.congested) return 0
+    if (this.#queue.qos0Count > 0 || this.#heldCount > 0) return 0
+    const { used } = this.#hooks
+    if (used['message.delivered'] || used['delivery.completed'] || this.#hooked?.isBusy === true) return 0
+    return receiver.relayRoom(isV5)
+  }
+
+  /** Hands over `count` packets as they came, no more bytes than `relayRoom` has told. */
+  relay(bytes: Uint8Array, start: number, end: number, count: number): void {
+    const receiver = this.#receiver as Receiver
+    try {
+      receiver.relay?.(bytes, start, end, count)
+      this.sentCount += count
+      countSent(this.#metrics, 0, false, count)
+    } catch (error) {
+      this.#failed(receiver, error)
+    }
   }
 
   /** Hands over the retained messages of a new subscription, from the next turn on and as fast as the client takes them. */
@@ -164,9 +170,8 @@ export class Session {
    * @returns false for an unknown id.
    */
   acked(packetId: number): boolean {
-    const delivery = this.#inflight.get(packetId)
+    const delivery = this.#inflight.take(packetId)
     if (delivery === undefined) return false
-    this.#inflight.delete(packetId)
     this.mirror?.dropped(delivery)
     this.#acknowledged(delivery)
     this.#completed(delivery)
@@ -393,11 +398,8 @@ export class Session {
   }
 
   #hookedTarget(): HookedTarget {
-    const info = () => this.info
     return {
-      get info() {
-        return info()
-      },
+      info: () => this.info,
       deliver: (receiver, delivery) => {
         if (this.#receiver === receiver) this.#deliver(receiver, delivery)
         // What is in flight, the next connection gets anyway.

@@ -111,6 +111,11 @@ const nodeSchema = Strict(
         'How long a stop may take: clients are told, queues are stored, then what is left is cut off',
       hot: true,
     }),
+    pause_under_load: Type.Boolean({
+      default: true,
+      description:
+        'Wait for about 0.1 ms after each round of sending under full load, where more gets through for less CPU that way',
+    }),
   },
   { description: 'This broker process' },
 )

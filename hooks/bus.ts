@@ -42,8 +42,9 @@ export interface HookOptions<Args extends readonly unknown[]> {
   /**
    * What the point would come to, where that is known before the function is called; else undefined. Asked in its place
    * by who calls a point for each message, if it is the only function there. Must not throw.
+   * @param times - how many calls it stands for, if it counts them; 0 = it is only looked
    */
-  known?: (...args: Args) => Args[0] | undefined
+  known?: (times: number, ...args: Args) => Args[0] | undefined
   /** It has nothing to say about messages whose topic does not begin with `$`, behind the mountpoint if there is one. */
   onlyReserved?: boolean
 }
@@ -55,7 +56,7 @@ interface Hook {
   readonly priority: number
   readonly fn: AnyFunction
   readonly filter: AnyFunction | undefined
-  readonly known: AnyFunction | undefined
+  readonly known: unknown
   readonly onlyReserved: boolean
 }
 
@@ -243,7 +244,7 @@ export class Fold<P extends FoldPoint> {
   /** Whether anything is that may concern other messages than those to topics with `$`. */
   isUsedByAll = false
   /** See `HookOptions.known`. */
-  known: ((...args: FoldPoints[P]) => FoldValue<P> | undefined) | undefined
+  known: ((times: number, ...args: FoldPoints[P]) => FoldValue<P> | undefined) | undefined
   readonly #point: P
   readonly #log: Logger
   #chain: Chain = EMPTY
@@ -341,7 +342,7 @@ function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {
     priority: options.priority ?? 0,
     fn: fn as AnyFunction,
     filter: options.filter as AnyFunction | undefined,
-    known: options.known as AnyFunction | undefined,
+    known: options.known,
     onlyReserved: options.onlyReserved === true,
   }
 }

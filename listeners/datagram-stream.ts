@@ -112,6 +112,8 @@ export function datagramsOf(transport: Transport): DatagramTransport {
 class DatagramOutbox implements Outbox, Flushable {
   buffer: Buffer = Buffer.alloc(0)
   unsentBytes = 0
+  /** Packets that are passed on together would be one datagram. */
+  readonly room = 0
   readonly #datagrams: DatagramTransport
   readonly #flushQueue: FlushQueue
   readonly #onDrain: () => void

@@ -1,3 +1,5 @@
+import type { Moderation } from './moderation.ts'
+
 /** What has bytes to send at the end of this turn of the event loop. */
 export interface Flushable {
   /** Must not throw: others wait behind it. */
@@ -12,6 +14,9 @@ export interface Flushable {
 export class FlushQueue {
   /** Buffers for the batches of a turn, given back when sent: an idle connection holds none. */
   readonly pool = new BufferPool()
+  /** Bytes that outboxes have handed over in this turn. They count them here. */
+  handedOver = 0
+  readonly #moderation: Moderation | undefined
   #waiting: Flushable[] = []
   #flushing: Flushable[] = []
   #scheduled = false
@@ -20,6 +25,11 @@ export class FlushQueue {
   #sliced: Uint8Array | undefined
   #sliceStart = 0
   readonly #run = (): void => this.#flushAll()
+
+  /** @param moderation - told of each turn in which something was sent */
+  constructor(moderation?: Moderation) {
+    this.#moderation = moderation
+  }
 
   /** `bytes[start..end)`, the same object as the last time if it is the same piece. Only while flushing. */
   slice(bytes: Uint8Array, start: number, end: number): Uint8Array {
@@ -54,6 +64,9 @@ export class FlushQueue {
     for (let i = 0; i < batch.length; i++) batch[i]?.flush()
     batch.length = 0
     this.#slice = this.#sliced = undefined // or it would keep them alive
+    const { handedOver } = this
+    this.handedOver = 0
+    this.#moderation?.turnEnded(handedOver)
   }
 }
 

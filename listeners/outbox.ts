@@ -98,6 +98,10 @@ export class StreamOutbox implements Outbox, Flushable {
     return this.#gathered + this.#carrier.pendingBytes
   }
 
+  get room(): number {
+    return this.#closed ? 0 : this.#mark - this.#gathered - 1
+  }
+
   reserve(size: number): number {
     if (this.#run !== undefined) this.#settle()
     this.#gathered += size
@@ -171,6 +175,7 @@ export class StreamOutbox implements Outbox, Flushable {
     const half = this.#limits.highWatermarkBytes / 2
     const written = bytes + this.#carrier.pendingBytes >= half ? this.#onWritten : undefined
     this.handedOver += bytes
+    this.#queue.handedOver += bytes
     this.#traffic.bytesSent += bytes
     if (alone !== undefined) this.#carrier.send(alone, written)
     else if (this.#pieces.length === 0)

@@ -19,6 +19,8 @@ export interface Outbox {
   /** True from `high_watermark` unsent bytes on, until the peer has read most of them. */
   readonly congested: boolean
   readonly unsentBytes: number
+  /** Bytes that it takes at least before it is congested. */
+  readonly room: number
   /** Makes room for `size` bytes and returns their offset in `buffer`. The caller fills all of them at once. */
   reserve(size: number): number
   /** Small ones are copied, large ones kept as they are until sent, so they must not change. */

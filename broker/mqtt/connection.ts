@@ -16,6 +16,7 @@ import { Deadline } from '../../model/timers.ts'
 import type { Delivery, Receiver, Traffic } from '../broker.ts'
 import type { HubClient } from '../client.ts'
 import type { Answers } from './answers.ts'
+import { CLOSED, reasonFor, refuseOtherThanConnect } from './closing.ts'
 import { countPacket } from './count-packet.ts'
 import { type DecodedPacket, decodePacket } from './decode.ts'
 import { emptyPublish } from './decode-publish.ts'
@@ -28,7 +29,7 @@ import { answerBadConnect, answerFailedConnect, handleConnect } from './handle-c
 import { handleDisconnect } from './handle-disconnect.ts'
 import { handlePublish } from './handle-publish.ts'
 import { handleSubscribe, handleUnsubscribe } from './handle-subscribe.ts'
-import { MqttError, protocolError } from './mqtt-error.ts'
+import { MqttError } from './mqtt-error.ts'
 import type { MqttContext, MqttListenerSettings, MqttOptions } from './options.ts'
 import type { OutboundAliases } from './outbound-aliases.ts'
 import { charge } from './pace.ts'
@@ -57,6 +58,10 @@ export class MqttConnection implements TransportHandler, Receiver {
   outboundAliases: OutboundAliases | undefined
   /** What waits until the storage has it; made with the first answer that has to. */
   answers: Answers | undefined
+  /** Where what was handled last ends: one packet, or a run of them. */
+  handledTo = 0
+  /** Up to here in what was read there is no use in looking for runs. */
+  singlyTo = 0
   /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
   nowMs = Date.now()
   #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
@@ -91,11 +96,18 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.#state !== 'closed'
   }
 
+  /** What comes next may be handled in a row with what is at hand. */
+  get isReading(): boolean {
+    const { pace, outbox } = this.transport
+    return this.#state === 'connected' && pace === undefined && !outbox.congested && !this.#isPaused()
+  }
+
   // TransportHandler ------------------------------------------------------------
 
   onData(bytes: Buffer, start: number, end: number): void {
     if (this.#state === 'closed') return
     this.nowMs = Date.now()
+    this.singlyTo = 0
     if (this.#isPaused()) return this.#keepForLater(bytes.subarray(start, end))
     if (this.#unread === undefined) return this.#keep(bytes, this.#read(bytes, start, end), end)
     this.#unread.append(bytes.subarray(start, end))
@@ -131,6 +143,17 @@ export class MqttConnection implements TransportHandler, Receiver {
     return this.outboundAliases === undefined || delivery.dup
       ? this.#write(delivery, topic, 0)
       : this.#writeAliased(this.outboundAliases, delivery, topic)
+  }
+
+  relayRoom(isV5: boolean): number {
+    if (this.#hasMountpoint || this.outboundAliases !== undefined) return 0
+    if ((this.version === 5) !== isV5 || this.maxPacketBytes !== Number.POSITIVE_INFINITY) return 0
+    return this.transport.outbox.room
+  }
+
+  relay(bytes: Uint8Array, start: number, end: number, count: number): void {
+    this.context.hub.metrics.packetsPublishSent += count
+    this.transport.outbox.relay(bytes, start, end, 0, 0)
   }
 
   release(packetId: number): void {
@@ -237,6 +260,7 @@ export class MqttConnection implements TransportHandler, Receiver {
    * @returns where it stopped
    */
   #read(bytes: Buffer, start: number, end: number): number {
+    const limit = Math.min(end, start + MAX_TURN_BYTES)
     let at = start
     try {
       // [MQTT-3.1.4-6] nothing after the end, a refusal for one
@@ -246,9 +270,10 @@ export class MqttConnection implements TransportHandler, Receiver {
           if (this.#state === 'connect' && at < end) refuseOtherThanConnect(bytes[at] as number)
           break
         }
-        const handled = this.#handle(bytes, at, at + length)
+        this.handledTo = at + length
+        const handled = this.#handle(bytes, at, at + length, limit)
         if (this.transport.pace !== undefined) this.#keepPace(this.transport.pace, bytes[at] as number)
-        at += length
+        at = this.handledTo
         if (isPromise(handled)) this.#waitFor(handled)
         // What we answer must not pile up while the client does not read: it is heard again when it has.
         else if (this.transport.outbox.congested) this.#backUp()
@@ -260,13 +285,13 @@ export class MqttConnection implements TransportHandler, Receiver {
     return at
   }
 
-  #handle(bytes: Buffer, start: number, end: number): MaybePromise<void> {
+  #handle(bytes: Buffer, start: number, end: number, limit: number): MaybePromise<void> {
     if (this.client === undefined)
       return (this.auth === undefined ? handleConnect : handleUnderWay)(this, bytes, start, end)
     const first = bytes[start] as number
-    if (first >> 4 === PacketType.PUBLISH) return handlePublish(this, this.client, bytes, start, end)
+    if (first >> 4 === PacketType.PUBLISH) return handlePublish(this, this.client, bytes, start, end, limit)
     if (end - start === 4) {
-      const handled = handleShortAck(this, this.client, first, bytes, start)
+      const handled = handleShortAck(this, this.client, first, bytes, start, limit)
       if (handled !== false) return handled
     }
     return this.#handleRarer(this.client, decodePacket(this.version, bytes, start, end))
@@ -356,6 +381,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   #goOn(): void {
     if (this.#state === 'closed' || this.#isPaused()) return
     this.nowMs = Date.now()
+    this.singlyTo = 0
     this.#readUnread()
     if (!this.#isPaused() && this.isOpen) this.transport.resume()
   }
@@ -411,32 +437,4 @@ export class MqttConnection implements TransportHandler, Receiver {
       else this.#armKeepAlive(leftMs)
     })
   }
-}
-
-const CLOSED = {
-  peer_closed: 'tcp_closed',
-  local: 'socket_error',
-  error: 'socket_error',
-  send_timeout: 'send_timeout',
-} as const satisfies Record<CloseReason['kind'], DisconnectReason>
-
-const REASONS: ReadonlyMap<ReasonCode, DisconnectReason> = new Map<ReasonCode, DisconnectReason>([
-  [ReasonCode.MalformedPacket, 'malformed_packet'],
-  [ReasonCode.PacketTooLarge, 'frame_too_large'],
-  [ReasonCode.TopicNameInvalid, 'topic_name_invalid'],
-  [ReasonCode.TopicFilterInvalid, 'topic_filter_invalid'],
-  [ReasonCode.TopicAliasInvalid, 'topic_alias_invalid'],
-  [ReasonCode.ReceiveMaximumExceeded, 'receive_maximum_exceeded'],
-  [ReasonCode.QoSNotSupported, 'qos_not_supported'],
-  [ReasonCode.RetainNotSupported, 'retain_not_supported'],
-  [ReasonCode.ProtocolError, 'protocol_error'],
-])
-
-function reasonFor(code: ReasonCode): DisconnectReason {
-  return REASONS.get(code) ?? 'internal_error'
-}
-
-/** [MQTT-3.1.0-1] seen from the first byte on, so that nobody has to wait for a whole packet of something else. */
-function refuseOtherThanConnect(first: number): void {
-  if (first >> 4 !== PacketType.CONNECT) throw protocolError('the first packet is not CONNECT')
 }

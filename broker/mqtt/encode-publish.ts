@@ -294,6 +294,7 @@ function secondsLeft(expiresAtMs: number, nowMs: number): number {
 class Scratch implements Outbox {
   readonly congested = false
   readonly unsentBytes = 0
+  readonly room = 0
   buffer = Buffer.alloc(0)
 
   reserve(size: number): number {

@@ -35,14 +35,36 @@ export function handleShortAck(
   first: number,
   bytes: Buffer,
   start: number,
+  limit: number,
 ): MaybePromise<void> | false {
   const packetId = ((bytes[start + 2] as number) << 8) | (bytes[start + 3] as number)
   if (packetId === 0) return false // decodePacket says what is wrong with it
   if (first === 0x50) return handlePubrec(connection, client, packetId, Success)
   if (first === 0x62) return handlePubrel(connection, client, packetId)
-  if (first === 0x40) handlePuback(connection, client, packetId)
+  if (first === 0x40) handlePubacks(connection, client, bytes, start, limit)
   else if (first === 0x70) handlePubcomp(connection, client, packetId)
   else return false
+}
+
+/**
+ * PUBACKs of the short form that follow each other, as subscribers send them.
+ * @param limit - end of what may be handled now
+ */
+function handlePubacks(
+  connection: MqttConnection,
+  client: HubClient,
+  bytes: Buffer,
+  start: number,
+  limit: number,
+): void {
+  let at = start
+  do {
+    const packetId = ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)
+    if (packetId === 0) break // whoever decodes it says what is wrong with it
+    handlePuback(connection, client, packetId)
+    at += 4
+  } while (at + 4 <= limit && bytes[at] === 0x40 && bytes[at + 1] === 2 && connection.isReading)
+  connection.handledTo = at
 }
 
 function handlePuback({ context }: MqttConnection, client: HubClient, packetId: number): void {

@@ -1,14 +1,15 @@
 /** PUBLISH from a client, and its answer by QoS [MQTT-3.3.4-1]. */
 import type { MessageDropReason } from '../../hooks/hookpoints.ts'
-import { andThen, isPromise, type MaybePromise } from '../../model/async.ts'
+import { isPromise, type MaybePromise } from '../../model/async.ts'
 import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
-import { countRefused } from '../metrics.ts'
+import { answerPublish } from './answer-publish.ts'
 import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
 import { canBeRelayed } from './encode-publish.ts'
+import { handleRun } from './handle-run.ts'
 import { type MqttError, mqttError, protocolError } from './mqtt-error.ts'
 import type { MqttOptions } from './options.ts'
 import { PacketType, type PublishPacket } from './packets.ts'
@@ -19,15 +20,22 @@ export function handlePublish(
   bytes: Buffer,
   start: number,
   end: number,
+  limit: number,
 ): MaybePromise<void> {
   const packet = connection.publishPacket
   const { context, options } = connection
   context.hub.metrics.packetsPublishReceived++
+  const { known } = packet
   decodePublish(connection.version, bytes, start, end, packet, context.topics)
   const isPlain = !packet.retain && !packet.dup && packet.properties === undefined
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
   if (packet.qos > options.maxQos || (packet.retain && !options.retainAvailable))
     throw notOffered(packet.qos, options)
+  // Where the topic was another one before, it will hardly be the same in the next packet.
+  if (isPlain && packet.known === known && packet.qos < 2 && end < limit && start >= connection.singlyTo) {
+    const handled = handleRun(connection, client, start, limit)
+    if (handled !== false) return handled
+  }
   // [MQTT-4.3.2-5] no copies at QoS 1: an id that was answered is a new message
   if (packet.qos === 2) {
     const answered = answerCopy(connection, client, packet)
@@ -41,9 +49,7 @@ export function handlePublish(
   const code = client.accept(message)
   // Not before: had it thrown, the client's next attempt would be taken for a copy.
   if (qos === 2) client.session.incoming.add(packetId, connection.nowMs, !isPromise(code))
-  if (isPromise(code)) return answerLater(connection, client, message, packetId, code)
-  if (qos === 0 && code < 0x80) return
-  return answer(connection, client, message, packetId, code)
+  return answerPublish(connection, client, message, packetId, code)
 }
 
 function notOffered(qos: QoS, { maxQos }: MqttOptions): MqttError {
@@ -53,7 +59,7 @@ function notOffered(qos: QoS, { maxQos }: MqttOptions): MqttError {
       mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
 }
 
-function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {
+export function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {
   const { topic, bytes, qos, retain, payloadStart, payloadEnd } = packet
   const properties = packet.properties as MessageProperties | undefined
   const message = new Message(
@@ -149,71 +155,4 @@ function dropped(
   const message = toMessage(connection, client, packet)
   message.topic = client.info.mountpoint + message.topic
   hooks.run('message.dropped', message, reason)
-}
-
-async function answerLater(
-  connection: MqttConnection,
-  client: HubClient,
-  message: Message,
-  packetId: number,
-  pending: Promise<ReasonCode>,
-): Promise<void> {
-  let code: ReasonCode
-  try {
-    code = await pending
-    if (message.qos === 2) client.session.incoming.published(packetId)
-  } catch (error) {
-    if (message.qos === 2) client.session.incoming.delete(packetId)
-    throw error
-  }
-  return answer(connection, client, message, packetId, code)
-}
-
-function answer(
-  connection: MqttConnection,
-  client: HubClient,
-  message: Message,
-  packetId: number,
-  code: ReasonCode,
-): MaybePromise<void> {
-  const isUnsaid = code === ReasonCode.QuotaExceeded && connection.version !== 5
-  // Refused: the id is free again [MQTT-4.3.3-9]. MQTT 3 cannot refuse [MQTT-3.3.5-2 (3.1.1)], so its PUBREL
-  // will come, unless it gets no answer because there is no room for the message: then it comes again.
-  if (code >= 0x80 && message.qos === 2 && (connection.version === 5 || isUnsaid))
-    client.session.incoming.delete(packetId)
-  if (code >= 0x80) countRefused(connection.context.hub.metrics, code)
-  if (code === ReasonCode.TopicNameInvalid)
-    throw mqttError('TOPIC_INVALID', code, 'topic has too many levels')
-  if (!connection.isOpen || packetId === 0 || isUnsaid) return
-  if (message.qos === 1) {
-    const { hooks } = connection.context.hub
-    if (!hooks.used['message.puback']) return puback(connection, message, packetId, code)
-    return pubackAsHooksSay(
-      connection,
-      message,
-      packetId,
-      hooks.fold('message.puback', code, message, packetId),
-    )
-  }
-  const { mirror } = client.session
-  const safe = mirror === undefined ? message.stored : mirror.unsafe // its packet id is kept as well
-  return answerWhenSafe(connection, PacketType.PUBREC, packetId, code, safe)
-}
-
-function pubackAsHooksSay(
-  connection: MqttConnection,
-  message: Message,
-  packetId: number,
-  code: MaybePromise<ReasonCode>,
-): MaybePromise<void> {
-  return andThen(code, (decided) => puback(connection, message, packetId, decided))
-}
-
-function puback(
-  connection: MqttConnection,
-  message: Message,
-  packetId: number,
-  code: ReasonCode,
-): MaybePromise<void> {
-  if (connection.isOpen) return answerWhenSafe(connection, PacketType.PUBACK, packetId, code, message.stored)
 }

@@ -59,6 +59,16 @@ export class TopicCache {
     )
   }
 
+  /** Whether the names of `length` bytes at `a` and at `b` are the same. */
+  areEqual(buf: Buffer, a: number, b: number, length: number): boolean {
+    const view = this.#views.of(buf)
+    let i = 0
+    if (view !== undefined)
+      for (; i + 3 < length; i += 4) if (view.getInt32(a + i) !== view.getInt32(b + i)) return false
+    for (; i < length; i++) if (buf[a + i] !== buf[b + i]) return false
+    return true
+  }
+
   #find(slot: number, buf: Buffer, start: number, length: number): KnownTopic | undefined {
     const topic = this.#topics[slot]
     if (topic === undefined || !this.#isAt(slot, buf, start, length)) return undefined

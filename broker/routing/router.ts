@@ -59,6 +59,11 @@ export class Router {
     return route
   }
 
+  /** Whether a route that came from here is right still; false also where that would have to be looked up. */
+  isCurrent(route: Route): boolean {
+    return this.#cache.isCurrent(route as CachedRoute)
+  }
+
   /** The group of that name and filter, made with its first member. */
   group(name: string, filter: string): SharedGroup {
     const key = `${name}/${filter}` // a group name holds no slash, so this is unique

@@ -260,7 +260,7 @@ test('what holds for every topic is asked anew after a reload, and when a client
   const { authz, bus, client, configDir } = await start(load(''))
   const fold = bus.foldAt('client.authorize')
   const ask = (topic: string) =>
-    fold.known?.(authz.initial, client, PUBLISH, topic) ?? fold.fold(authz.initial, client, PUBLISH, topic)
+    fold.known?.(1, authz.initial, client, PUBLISH, topic) ?? fold.fold(authz.initial, client, PUBLISH, topic)
   const rules = (text: string) => writeFileSync(join(configDir, 'acl.conf'), text)
   expect(ask('a')).toMatchObject({ result: 'allow' })
   rules('{deny, {username, "blocked"}, all, all}. {allow, all}.')
@@ -277,7 +277,7 @@ test('what holds for every topic is asked anew after a reload, and when a client
 test('answers for every topic count as those of their source', async () => {
   const { authz, bus, client } = await start(load(''))
   const { known } = bus.foldAt('client.authorize')
-  for (let i = 0; i < 3; i++) void known?.(authz.initial, client, PUBLISH, `a/${i}`)
+  for (let i = 0; i < 3; i++) void known?.(1, authz.initial, client, PUBLISH, `a/${i}`)
   expect(authz.chain.links[0]?.counters).toMatchObject({ total: 3, allow: 3, deny: 0 })
   expect(authz.counters).toMatchObject({ total: 3, matchedAllow: 3, allow: 3, cacheMiss: 0 })
 })
@@ -285,13 +285,13 @@ test('answers for every topic count as those of their source', async () => {
 test('where the topic does not matter the answer is known without asking, and counts the same', async () => {
   const { authz, bus, client } = await start(load(''))
   const { known } = bus.foldAt('client.authorize')
-  expect(known?.(authz.initial, client, PUBLISH, 'a')).toEqual({ result: 'allow', from: 'file' })
+  expect(known?.(1, authz.initial, client, PUBLISH, 'a')).toEqual({ result: 'allow', from: 'file' })
   expect(authz.counters).toMatchObject({ total: 1, matchedAllow: 1, allow: 1 })
   expect(authz.chain.links[0]?.counters).toMatchObject({ total: 1, allow: 1 })
   // Filters are looked at one by one, as are the rules of a login, and superusers.
-  expect(known?.(authz.initial, client, SUBSCRIBE, 'a')).toBeUndefined()
-  expect(known?.(authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
-  expect(known?.(authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
+  expect(known?.(1, authz.initial, client, SUBSCRIBE, 'a')).toBeUndefined()
+  expect(known?.(1, authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
+  expect(known?.(1, authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
   expect(authz.counters.total).toBe(1)
 })
 
@@ -302,13 +302,13 @@ test.each(['allow', 'deny'] as const)(
     const { authz, bus, client } = await start(load(`authorization: { no_match: ${result}, sources: [] }`))
     const { known } = bus.foldAt('client.authorize')
     for (const action of [PUBLISH, SUBSCRIBE]) {
-      expect(known?.(authz.initial, client, action, 'a')).toEqual({ result, from: 'default' })
+      expect(known?.(1, authz.initial, client, action, 'a')).toEqual({ result, from: 'default' })
       expect(asked.ask('a', action)).toEqual({ result, from: 'default' })
     }
     const { cacheMiss, ...counters } = asked.authz.counters
     expect([cacheMiss, authz.counters]).toEqual([1, { ...counters, cacheMiss: 0 }])
-    expect(known?.(authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
-    expect(known?.(authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
+    expect(known?.(1, authz.initial, { ...client, acl: [] }, PUBLISH, 'a')).toBeUndefined()
+    expect(known?.(1, authz.initial, { ...client, isSuperuser: true }, PUBLISH, 'a')).toBeUndefined()
   },
 )
 
@@ -320,11 +320,11 @@ test('what is remembered of a topic is known without asking, and counts the same
   const { known } = bus.foldAt('client.authorize')
   const topics = ['secret/a', 'open/a', 'other']
   for (const topic of topics) {
-    expect(known?.(authz.initial, client, PUBLISH, topic), topic).toBeUndefined()
+    expect(known?.(1, authz.initial, client, PUBLISH, topic), topic).toBeUndefined()
     void ask(topic)
   }
   const { total, allow, deny } = authz.counters
-  const again = () => topics.map((topic) => known?.(authz.initial, client, PUBLISH, topic))
+  const again = () => topics.map((topic) => known?.(1, authz.initial, client, PUBLISH, topic))
   // Where no rule matched, later hooks may have a say.
   expect(again()).toEqual([{ result: 'deny', from: 'cache' }, { result: 'allow', from: 'cache' }, undefined])
   expect(authz.counters).toMatchObject({ total: total + 2, cacheHit: 2, allow: allow + 1, deny: deny + 1 })
@@ -333,6 +333,42 @@ test('what is remembered of a topic is known without asking, and counts the same
   authz.chain.forget(client)
   expect(again()).toEqual([undefined, undefined, undefined])
 })
+
+test.each([
+  ['the same for every topic', ''],
+  ['remembered', 'authorization: { sources: [{ type: file, rules: \'{allow, all, publish, ["a"]}.\' }] }'],
+  [
+    'remembered as a no',
+    'authorization: { sources: [{ type: file, rules: \'{deny, all, publish, ["a"]}.\' }] }',
+  ],
+  ['the default without sources', 'authorization: { no_match: allow, sources: [] }'],
+])(
+  'an answer that is %s counts as often as it is said to, and not at all if it is only looked at',
+  async (_, text) => {
+    const { authz, ask, bus, client } = await start(load(text))
+    const { known } = bus.foldAt('client.authorize')
+    void ask('a')
+    const counters = () =>
+      [authz.counters, ...authz.chain.links.map((link) => link.counters)].map((one) => grown(one, {}))
+    const before = counters()
+    const answer = known?.(0, authz.initial, client, PUBLISH, 'a')
+    expect(answer).toBeDefined()
+    expect(counters()).toEqual(before)
+
+    for (let i = 0; i < 5; i++) expect(known?.(1, authz.initial, client, PUBLISH, 'a')).toBe(answer)
+    const five = counters().map((now, i) => grown(now, before[i] ?? {}))
+    expect(known?.(5, authz.initial, client, PUBLISH, 'a')).toBe(answer)
+    expect(counters().map((now, i) => grown(grown(now, before[i] ?? {}), five[i] ?? {}))).toEqual(five)
+    expect(five[0]).toMatchObject({ total: 5 })
+  },
+)
+
+function grown(now: object, before: object): Record<string, number> {
+  const earlier = new Map<string, number>(Object.entries(before))
+  return Object.fromEntries(
+    Object.entries(now).map(([name, count]: [string, number]) => [name, count - (earlier.get(name) ?? 0)]),
+  )
+}
 
 test('beside another hook nothing is known before it is asked', async () => {
   const { bus } = await start(load(''))

@@ -17,6 +17,8 @@ export interface Load {
   /** Publisher i publishes to topic i; every subscriber of it gets it. */
   publishers: number
   subscribersEach: number
+  /** Its messages are about two topics in turns. */
+  hasTwoTopics?: boolean
 }
 
 /** Of one delivery. */
@@ -53,7 +55,8 @@ export async function measureAllocations(hub: Hub, load: Load): Promise<Allocati
   return { bytes: bytes / (counted - sampled), promises: promises / (delivered() - counted) }
 }
 
-async function connectAll(hub: Hub, { version, qos, publishers, subscribersEach }: Load) {
+async function connectAll(hub: Hub, load: Load) {
+  const { version, qos, publishers, subscribersEach, hasTwoTopics } = load
   const flushQueue = new FlushQueue()
   const context = mqttContext(hub, { maxAwaitingRelease: 1000 })
   const login = (clientId: string) => {
@@ -65,14 +68,18 @@ async function connectAll(hub: Hub, { version, qos, publishers, subscribersEach 
   const subscribers: MemoryPeer[] = []
   const senders: { peer: MemoryPeer; chunk: Buffer }[] = []
   for (let p = 0; p < publishers; p++) {
-    const topic = text(`bench/${p}/data`)
+    const topics = [text(`bench/${p}/data`), text(`bench/${p}/more`)]
+    const filter = text(hasTwoTopics ? `bench/${p}/+` : `bench/${p}/data`)
     for (let s = 0; s < subscribersEach; s++) {
       const peer = login(`s${p}-${s}`)
       subscribers.push(peer)
       await nextTurn()
-      peer.arrive(packet('82', '0001', version === 5 ? '00' : '', topic, `0${qos}`))
+      peer.arrive(packet('82', '0001', version === 5 ? '00' : '', filter, `0${qos}`))
     }
-    senders.push({ peer: login(`p${p}`), chunk: chunkOf(version, qos, topic) })
+    senders.push({
+      peer: login(`p${p}`),
+      chunk: chunkOf(version, qos, hasTwoTopics ? topics : topics.slice(0, 1)),
+    })
   }
   await nextTurn()
   const publish = () => {
@@ -82,12 +89,14 @@ async function connectAll(hub: Hub, { version, qos, publishers, subscribersEach 
 }
 
 /** The packet ids are free again when it comes the next time. */
-function chunkOf(version: 4 | 5, qos: number, topic: string): Buffer {
+function chunkOf(version: 4 | 5, qos: number, topics: readonly string[]): Buffer {
   const properties = version === 5 ? '00' : ''
   const header = (0x30 | (qos << 1)).toString(16)
   const id = (i: number) => (qos > 0 ? u16(i + 1) : '')
   return Buffer.concat(
-    Array.from({ length: PER_CHUNK }, (_, i) => packet(header, topic, id(i), properties, PAYLOAD)),
+    Array.from({ length: PER_CHUNK }, (_, i) =>
+      packet(header, topics[i % topics.length] as string, id(i), properties, PAYLOAD),
+    ),
   )
 }
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FlushQueue } from '../../listeners/flush-queue.ts'
+import { Moderation } from '../../listeners/moderation.ts'
 import { type Carrier, StreamOutbox } from '../../listeners/outbox.ts'
 
 const LIMITS = { highWatermarkBytes: 1000, sendTimeoutMs: 15_000 }
@@ -80,6 +81,26 @@ test('outboxes that share a queue are flushed in the same turn', () => {
   vi.runAllTimers()
 
   expect([stub.writes.map(String), other.writes.map(String)]).toEqual([['a'], ['b']])
+})
+
+test('moderation is told once per turn, when all outboxes are flushed, of the bytes of all of them', () => {
+  const stubs = [new Stub(), new Stub()]
+  const moderation = new Moderation({ now: () => 0, idle: () => 0, pause: () => {} })
+  const told: unknown[] = []
+  vi.spyOn(moderation, 'turnEnded').mockImplementation((sentBytes) => {
+    told.push([sentBytes, stubs.map(({ writes }) => writes.map(String))])
+  })
+  const queue = new FlushQueue(moderation)
+  const outboxes = stubs.map((stub) => new StreamOutbox(stub, queue, LIMITS))
+  for (const outbox of outboxes) put(outbox, 'one')
+  vi.runAllTimers()
+  for (const outbox of outboxes.slice(1)) put(outbox, 'three')
+  vi.runAllTimers()
+
+  expect(told).toEqual([
+    [6, [['one'], ['one']]],
+    [5, [['one'], ['one', 'three']]],
+  ])
 })
 
 test('bytes come out as they went in, whatever the sizes', () => {
@@ -313,4 +334,48 @@ test('what is passed on may be of any size, and large writes keep their place be
 
   const sent = Buffer.concat(stub.writes)
   expect(sent.equals(Buffer.concat([read, large, Buffer.from('rrABrrrrrr')]))).toBe(true)
+})
+
+test('its room shrinks by what is written, whichever way, and is there again when that has left', () => {
+  const { stub, outbox } = setup()
+  expect(outbox.room).toBe(999)
+  put(outbox, 'x'.repeat(100))
+  expect(outbox.room).toBe(899)
+  outbox.append(Buffer.alloc(99))
+  outbox.relay(Buffer.alloc(50), 10, 20, 0, 0)
+  expect(outbox.room).toBe(790)
+  vi.runAllTimers()
+  expect(outbox.room).toBe(999)
+
+  stub.blocked = true
+  put(outbox, 'x'.repeat(400))
+  vi.runAllTimers()
+  expect(outbox.room).toBe(599)
+  // Taken meanwhile: it may be told less than there is, never more.
+  stub.take()
+  put(outbox, 'x')
+  expect(outbox.room).toBe(598)
+  vi.runAllTimers()
+  expect(outbox.room).toBe(998)
+})
+
+test('what its room holds may be passed on in any pieces and does not congest it, one byte more does', () => {
+  for (const written of [0, 1, 300, 998]) {
+    const { outbox } = setup()
+    if (written > 0) put(outbox, 'x'.repeat(written))
+    const read = Buffer.alloc(1000)
+    const { room } = outbox
+    outbox.relay(read, 0, room >> 1, 0, 0)
+    outbox.relay(read, room >> 1, room, 0, 0)
+    expect([outbox.room, outbox.congested], `after ${written} bytes`).toEqual([0, false])
+    outbox.relay(read, room, room + 1, 0, 0)
+    expect(outbox.congested, `after ${written} bytes`).toBe(true)
+    expect(outbox.room).toBeLessThan(0)
+  }
+})
+
+test('there is no room when the transport is gone', () => {
+  const { outbox } = setup()
+  outbox.close()
+  expect(outbox.room).toBe(0)
 })

@@ -1,7 +1,7 @@
 /** When a broker on durable storage answers, and what it says while it cannot store. */
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Hub } from '../../../broker/hub.ts'
 import { DurableStorage } from '../../../broker/storage/durable-storage.ts'
 import { MessageEncoder } from '../../../broker/storage/message-record.ts'
@@ -10,6 +10,7 @@ import { silentLogger } from '../../../model/log.ts'
 import { FakeRecords } from '../storage/support.ts'
 import { connect, HUB_OPTIONS, publish as publishAs, subscription } from '../support.ts'
 import { connectBytes, connected, mqttContext, publish, RawPeer, subscribe, text, u16 } from './raw-peer.ts'
+import { countRuns, series } from './runs-support.ts'
 import { packet } from './support.ts'
 
 const KEPT = '00 003c 05 11 0000003c' // no clean start, session expiry 60 s
@@ -223,4 +224,79 @@ test('a will for somebody who is away waits until the storage can be written', a
   records.failure = undefined
   await vi.waitFor(() => expect(hub.session('away')?.queueLength).toBe(2))
   await vi.waitFor(() => expect(records.ids('wills')).toEqual([]))
+})
+
+describe.each([4, 5] as const)('a run of QoS 1 messages of version %i', (version) => {
+  const six = (firstId: number) => series(version, 'kept', 1, 6, firstId)
+  const pubacks = (firstId: number) => Array.from({ length: 6 }, (_, i) => `puback ${firstId + i}`)
+  const publisher = () =>
+    connected(hub, version, { id: 'pub', rest: version === 5 ? '02 003c 00' : '02 003c' })
+
+  test('is answered when all of it is stored, in order', async () => {
+    const runs = countRuns()
+    const peer = publisher()
+    shut()
+    peer.send(...six(1))
+    expect(peer.said()).toEqual([])
+    expect(hub.session('away')?.queueLength).toBe(6)
+    expect(runs.take()).toBe(1)
+    open()
+    expect(await answers(peer, 6)).toEqual(pubacks(1))
+    expect(records.ids('sessions').filter((id) => id.startsWith('d'))).toHaveLength(6)
+    runs.restore()
+  })
+
+  test('is refused or left unanswered while nothing can be stored, as each of it would be', async () => {
+    const said: string[][] = []
+    const lengths: (number | undefined)[] = []
+    for (const atOnce of [true, false]) {
+      const peer = publisher()
+      records.failure = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })
+      const send = (packets: Buffer[]) =>
+        atOnce ? peer.send(...packets) : packets.map((one) => peer.send(one))
+      send(six(1))
+      await vi.waitFor(() => expect(hub.durable?.refusal).toBeDefined())
+      if (version === 5) expect(await answers(peer, 6)).toEqual(pubacks(1).map((one) => `${one} 0x97`))
+      send(six(11))
+      if (version === 5) expect(peer.said()).toEqual(pubacks(11).map((one) => `${one} 0x97`))
+      else expect(peer.said()).toEqual([])
+      lengths.push(hub.session('away')?.queueLength)
+      records.failure = undefined
+      await vi.waitFor(() => expect(hub.durable?.refusal).toBeUndefined())
+      // Of what MQTT 3 was refused nothing is said, so that it is sent again.
+      send(six(21))
+      said.push(await answers(peer, version === 5 ? 6 : 12))
+      peer.transport.close()
+    }
+    expect(said[0]).toEqual(version === 5 ? pubacks(21) : [...pubacks(1), ...pubacks(21)])
+    expect(said[1]).toEqual(said[0])
+    expect(lengths).toEqual([6, 18])
+  })
+})
+
+test('who sends runs is not read while very many of its answers wait', async () => {
+  const peer = connected(hub)
+  shut()
+  peer.send(...series(5, 'kept', 1, 1100))
+  expect(peer.transport.isPaused).toBe(true)
+  expect(hub.metrics.packetsPublishReceived).toBeLessThan(1040)
+  open()
+  const wanted = Array.from({ length: 1100 }, (_, i) => `puback ${i + 1}`)
+  expect(await answers(peer, 1100)).toEqual(wanted)
+  expect(peer.transport.isPaused).toBe(false)
+})
+
+test('of a run in whose middle a kept session is ended nothing is kept for it', async () => {
+  const peer = connected(hub)
+  hub.hooks.add('message.publish', 'kick', (message) => {
+    if (typeof message === 'object' && Buffer.from(message.payload).toString() === 'm4') hub.kick('away')
+    return undefined
+  })
+  peer.send(...series(5, 'kept', 1, 8))
+  expect((await answers(peer, 8)).slice(3)).toEqual([
+    'puback 4',
+    ...[5, 6, 7, 8].map((id) => `puback ${id} 0x10`),
+  ])
+  await hub.durable?.unsafe
+  expect([records.ids('sessions'), records.ids('messages')]).toEqual([[], []])
 })

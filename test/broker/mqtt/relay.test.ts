@@ -1,9 +1,10 @@
 /** What is passed on as it came must be what would have been written anew. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Hub } from '../../../broker/hub.ts'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { Hub, HubOptions } from '../../../broker/hub.ts'
 import type { ProtocolVersion } from '../../../broker/mqtt/packets.ts'
-import { startHub } from '../support.ts'
+import { HUB_OPTIONS, startHub } from '../support.ts'
 import { connected, type RawPeer, subscribe, text, u16 } from './raw-peer.ts'
+import { atOnce, type Feed, type PeerWish, series, singly, World } from './runs-support.ts'
 import { packet } from './support.ts'
 
 let hub: Hub
@@ -91,4 +92,108 @@ test('a packet that is larger than the subscriber takes is not sent', () => {
   sub.said()
   connected(hub, 5, { id: 'pub' }).send(publishing(5, 'a', 'x'.repeat(20)), publishing(5, 'a', 'short'))
   expect(sub.said()).toEqual(['publish a=short q0'])
+})
+
+describe('what a run of packets is not passed on as it came for', () => {
+  interface Case {
+    options?: Partial<HubOptions>
+    topic?: string
+    publisher?: PeerWish
+    subscriber?: PeerWish
+    /** A SUBSCRIBE of the subscriber. */
+    subscribe?: Buffer
+    /** What the publisher subscribes to. */
+    own?: Buffer
+  }
+  const LONG = 'a topic for which an alias is worth it'
+  const upgrading = { session: { ...HUB_OPTIONS.session, upgradesQos: true } }
+  const identified = packet('82', u16(1), '02 0b 07', text('t'), '00')
+  const cases: [what: string, one: Case][] = [
+    ['a mountpoint of the publisher', { publisher: { listener: { mountpoint: 'm/' } } }],
+    [
+      'a mountpoint of the subscriber',
+      { topic: 'm/t', subscriber: { listener: { mountpoint: 'm/' } }, subscribe: subscribe('#') },
+    ],
+    ['messages that expire', { options: { messageExpiryMs: 60_000 } }],
+    ['QoS that is raised', { options: upgrading, subscribe: subscribe('t', '01') }],
+    ['a subscription identifier', { subscribe: identified }],
+    [
+      'topic aliases',
+      { topic: LONG, subscribe: subscribe(LONG), subscriber: { rest: '02 003c 03 22 0005' } },
+    ],
+    [
+      'a maximum packet size',
+      { topic: LONG, subscribe: subscribe('#'), subscriber: { rest: '02 003c 05 27 0000002d' } },
+    ],
+    ['another version', { subscriber: { version: 4 }, subscribe: packet('82', u16(1), text('t'), '00') }],
+    ['a group', { subscribe: subscribe('$share/g/t') }],
+    ['a topic with too many levels', { options: { maxTopicLevels: 0 } }],
+    ['its own messages', { own: subscribe('t', '01') }],
+    ['its own messages, which it does not want', { own: subscribe('t', '05') }],
+    [
+      'its own messages, unless by another subscription',
+      { own: Buffer.concat([subscribe('t', '05'), subscribe('#')]) },
+    ],
+    ['a client of the name of another one, which does not want its own', { subscribe: subscribe('t', '05') }],
+  ]
+
+  async function play(feed: Feed, one: Case, qos: 0 | 1) {
+    const world = await World.start(one.options)
+    // What it is mounted at or not, somebody hears it.
+    world.subscriber('all', '#', 1)
+    world.connect('sub', one.subscriber).send(one.subscribe ?? subscribe('t'))
+    const { topic = 't' } = one
+    world.warm([topic])
+    const publisher = world.connect('pub', one.publisher)
+    if (one.own !== undefined) publisher.send(one.own)
+    await world.feed(publisher, feed, series(5, topic, qos, 12))
+    const outcome = world.outcome()
+    await world.hub.stop()
+    return outcome
+  }
+
+  test.each(cases)('%s', async (_, one) => {
+    vi.useFakeTimers({ toFake: ['Date'] })
+    for (const qos of [0, 1] as const)
+      expect(await play(atOnce, one, qos)).toEqual(await play(singly, one, qos))
+    vi.useRealTimers()
+  })
+})
+
+test('a subscriber that is congested until it has read half gets none of a run, though there is room again', async () => {
+  const play = async (feed: Feed) => {
+    const world = await World.start()
+    const subscriber = world.subscriber('sub', 't', 0, { mark: 100 })
+    const publisher = world.connect('pub')
+    await world.feed(publisher, singly, series(5, 't', 0, 20))
+    subscriber.transport.outbox.take()
+    await world.feed(publisher, feed, series(5, 't', 0, 5))
+    const outcome = world.outcome()
+    await world.hub.stop()
+    return outcome
+  }
+  const outcome = await play(atOnce)
+  expect(outcome).toEqual(await play(singly))
+  expect(outcome.got.sub).toBe('open ')
+})
+
+test('a run at QoS 0 does not pass what waits in the queue of its subscriber', async () => {
+  const play = async (feed: Feed) => {
+    const world = await World.start()
+    const kept = { rest: '00 003c 08 21 0001 11 0000ffff' } // Receive Maximum 1
+    world.subscriber('sub', 't', 1, kept).transport.close()
+    const publisher = world.connect('pub')
+    await world.feed(publisher, feed, [...series(5, 't', 1, 2), ...series(5, 't', 0, 1)])
+    const back = world.connect('sub', kept)
+    await world.feed(publisher, feed, series(5, 't', 0, 6))
+    const { sessions } = world.outcome()
+    back.send(packet('40', u16(1)), packet('40', u16(2)))
+    const outcome = world.outcome()
+    await world.hub.stop()
+    return { sessions, outcome }
+  }
+  const { sessions, outcome } = await play(atOnce)
+  expect({ sessions, outcome }).toEqual(await play(singly))
+  expect(sessions[2]).toMatchObject({ queue: 8, inflight: 1 })
+  expect(outcome.sessions[2]).toMatchObject({ queue: 0, sent: 9 })
 })

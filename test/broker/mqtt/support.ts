@@ -80,6 +80,7 @@ export function refusal(action: () => unknown): [ErrorCode, number, string] {
 export class TestOutbox implements Outbox {
   congested = false
   unsentBytes = 0
+  room = 1_000_000
   buffer = Buffer.alloc(0)
   readonly appended: Uint8Array[] = []
   #pieces: Uint8Array[] = []

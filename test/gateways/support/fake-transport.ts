@@ -10,6 +10,7 @@ import type {
 /** An outbox that keeps everything; `congested` is set by the test. */
 export class FakeOutbox implements Outbox {
   congested = false
+  room = 1_000_000
   buffer = Buffer.alloc(256)
   #used = 0
 
