@@ -38,7 +38,7 @@ export interface OutboxLimits {
 
 const EMPTY = Buffer.alloc(0)
 /** Room for so many is kept from one turn to the next. */
-const MAX_KEPT_PATCHES = 64
+const MAX_KEPT_PATCHES = 128
 /** What is passed on and is all there is to send is copied up to this size: that costs next to nothing. */
 const MIN_LONE_BYTES = 256
 /** From this size on copying costs more than an element of `writev`. */
