@@ -1,10 +1,11 @@
+import { IdTimes } from '../model/id-times.ts'
 import type { SessionMirror } from './session-mirror.ts'
 
 /** Packet ids of a client's QoS 2 messages that were published and wait for its PUBREL (MQTT 5.0 §4.3.3). */
 export class IncomingIds {
   readonly #mirror: SessionMirror | undefined
   /** With the Unix time in ms they came at. */
-  readonly #since = new Map<number, number>()
+  readonly #since = new IdTimes()
 
   constructor(mirror: SessionMirror | undefined) {
     this.#mirror = mirror
@@ -43,7 +44,7 @@ export class IncomingIds {
   /** Gives up those that came at `beforeMs` or earlier. @returns how many */
   forget(beforeMs: number): number {
     let count = 0
-    for (const [packetId, since] of this.#since) {
+    for (const [packetId, since] of this.#since.entries()) {
       if (since <= beforeMs && this.delete(packetId)) count++
     }
     return count
@@ -55,6 +56,6 @@ export class IncomingIds {
   }
 
   clear(): void {
-    for (const packetId of this.#since.keys()) this.delete(packetId)
+    for (const [packetId] of this.#since.entries()) this.delete(packetId)
   }
 }
