@@ -206,9 +206,7 @@ export class Hub {
     return logIn(this, login, wish, receiver)
   }
 
-  /**
-   * Hooks, retaining and routing of an authorized message with its full topic.
-   */
+  /** Hooks, retaining and routing of an authorized message with its full topic. */
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this

@@ -1,4 +1,6 @@
 const FIRST_CAPACITY = 8
+/** More places are not kept when nothing is left in them: a burst must not cost memory for ever. */
+const MAX_KEPT_CAPACITY = 1024
 
 /**
  * A moment for each of some packet ids, 1 to 65535. What a `Map` does, in two typed arrays: as ids come and go, a map makes
@@ -36,7 +38,8 @@ export class IdTimes {
     const found = this.#find(id)
     if (found < 0) return false
     this.#size--
-    this.#close(found)
+    if (this.#size === 0 && this.#ids.length > MAX_KEPT_CAPACITY) this.#release()
+    else this.#close(found)
     return true
   }
 
@@ -76,6 +79,11 @@ export class IdTimes {
       free = at
     }
     ids[free] = 0
+  }
+
+  #release(): void {
+    this.#ids = new Uint16Array(0)
+    this.#times = new Float64Array(0)
   }
 
   #grow(): void {

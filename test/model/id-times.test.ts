@@ -43,3 +43,12 @@ test('all ids there are can be in it', () => {
   expect(times.entries().every(([id, time]) => id % 2 === 0 && time === id * 2)).toBe(true)
   expect(times.size).toBe(32_767)
 })
+
+test('it can be used again after a burst has left nothing behind', () => {
+  const times = new IdTimes()
+  for (const burst of [5000, 3, 5000]) {
+    for (let id = 1; id <= burst; id++) times.set(id, id)
+    for (let id = 1; id <= burst; id++) expect(times.delete(id)).toBe(true)
+    expect([times.size, times.get(1), times.delete(1), times.entries()]).toEqual([0, undefined, false, []])
+  }
+})
