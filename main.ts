@@ -144,11 +144,8 @@ export class Hubbub {
   ) {
     // First: it throws for an expression that is none, and then nothing runs yet.
     const { options, zones } = mqttOptionsOf(config)
-    this.#listening = {
-      flushQueue: new FlushQueue(config.node.pause_under_load ? new Moderation() : undefined),
-      turns: new TurnBudget(),
-      reads: new SharedReads(),
-    }
+    const flushQueue = new FlushQueue(config.node.pause_under_load ? new Moderation() : undefined)
+    this.#listening = { flushQueue, turns: new TurnBudget(), reads: new SharedReads(flushQueue) }
     this.#psk = new PskFile(config.psk_authentication, configDir)
     if (this.#psk.lookup !== undefined) this.#listening.pskLookup = this.#psk.lookup
     this.#clock = clock

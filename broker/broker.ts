@@ -79,7 +79,7 @@ export interface Receiver {
    * @param isV5 - whether the packets are of MQTT 5
    */
   relayRoom?(isV5: boolean): number
-  /** Sends `count` whole PUBLISH packets at QoS 0, no more bytes than `relayRoom` has told. Nobody may change them any more. */
+  /** Sends `count` whole PUBLISH packets at QoS 0, no more bytes than `relayRoom` has told, by an outbox or from a copy. */
   relay?(bytes: Uint8Array, start: number, end: number, count: number): void
   /** QoS 2, second step again after a reconnect: the peer is to be asked to complete `packetId`. */
   release(packetId: number): void

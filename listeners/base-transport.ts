@@ -136,15 +136,20 @@ export abstract class BaseTransport implements Transport, Carrier {
     return this.#reason !== undefined
   }
 
-  protected receive(bytes: Buffer, start = 0, end = bytes.length): void {
-    if (this.#reason !== undefined) return
+  /** @returns true if nothing refers to these bytes after this turn */
+  protected receive(bytes: Buffer, start = 0, end = bytes.length): boolean {
+    if (this.#reason !== undefined) return true
+    const handler = this.#handler
+    if (handler === undefined) return true
     const length = end - start
     this.bytesReceived += length
     this.#traffic.bytesReceived += length
     try {
-      this.#handler?.onData(bytes, start, end)
+      handler.onData(bytes, start, end)
+      return handler.leavesNothing === true
     } catch (error) {
       this.failed(error)
+      return false
     }
   }
 

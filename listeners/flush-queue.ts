@@ -20,6 +20,7 @@ export class FlushQueue {
   #waiting: Flushable[] = []
   #flushing: Flushable[] = []
   #scheduled = false
+  #after: (() => void)[] = []
   /** What several outboxes send of what was read: one view for all of them. */
   #slice: Uint8Array | undefined
   #sliced: Uint8Array | undefined
@@ -50,7 +51,16 @@ export class FlushQueue {
   /** Flushes `outbox` at the end of this turn. Call it once per batch. */
   add(outbox: Flushable): void {
     this.#waiting.push(outbox)
-    if (this.#scheduled) return
+    if (!this.#scheduled) this.#schedule()
+  }
+
+  /** Calls `done` once, behind all that is flushed at the end of this turn. It must not throw. */
+  afterFlush(done: () => void): void {
+    this.#after.push(done)
+    if (!this.#scheduled) this.#schedule()
+  }
+
+  #schedule(): void {
     this.#scheduled = true
     setImmediate(this.#run)
   }
@@ -64,6 +74,9 @@ export class FlushQueue {
     for (let i = 0; i < batch.length; i++) batch[i]?.flush()
     batch.length = 0
     this.#slice = this.#sliced = undefined // or it would keep them alive
+    const after = this.#after
+    for (let i = 0; i < after.length; i++) after[i]?.()
+    after.length = 0
     const { handedOver } = this
     this.handedOver = 0
     this.#moderation?.turnEnded(handedOver)

@@ -104,7 +104,7 @@ class StreamListener implements Listener {
     this.#context = context
     this.#flushQueue = context.flushQueue ?? new FlushQueue()
     this.#turns = context.turns ?? new TurnBudget()
-    this.#reads = context.reads ?? new SharedReads()
+    this.#reads = context.reads ?? new SharedReads(this.#flushQueue)
     this.#pipeline = this.#build(options)
     this.#gate = new ConnectionGate({ ...options, rules: this.#pipeline.rules })
   }

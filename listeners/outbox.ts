@@ -11,6 +11,7 @@
  */
 import { copyBytes } from '../model/copy-bytes.ts'
 import { type BufferPool, type Flushable, type FlushQueue, MAX_POOLED_BYTES } from './flush-queue.ts'
+import { keepLent } from './read-slabs.ts'
 import type { Outbox } from './transport.ts'
 
 /** What an outbox needs of the transport it belongs to. */
@@ -146,7 +147,8 @@ export class StreamOutbox implements Outbox, Flushable {
     try {
       this.#hand(this.#gathered)
     } catch (error) {
-      this.#release(false) // the socket may hold a part of it
+      this.#keep() // the socket may hold a part of it
+      this.#release(false)
       this.#carrier.failed(error)
     }
   }
@@ -186,6 +188,7 @@ export class StreamOutbox implements Outbox, Flushable {
     }
     const pending = this.#carrier.pendingBytes
     this.#mark = this.#limits.highWatermarkBytes - pending
+    if (pending > 0) this.#keep()
     this.#release(pending === 0)
     this.#lastBatch = bytes
     if (this.#mark <= 0) this.#congest()
@@ -267,6 +270,12 @@ export class StreamOutbox implements Outbox, Flushable {
     else this.#pool.give(old)
     this.#start = 0
     this.#used = held
+  }
+
+  /** The socket goes on reading from what it was given. */
+  #keep(): void {
+    if (this.#run !== undefined) keepLent(this.#run)
+    for (const piece of this.#pieces) keepLent(piece)
   }
 
   /** Closes the current run of small writes, so that what follows comes after it. */

@@ -1,16 +1,17 @@
 /**
- * Reads from all sockets into one buffer, and copies what has come one behind the other. Node makes a buffer of
- * 64 KB for every read, to be cut down, wrapped and collected, which costs as much as to handle ten packets.
+ * Reads from all sockets into one buffer, and copies what has come into slabs, one chunk behind the other (`ReadSlabs`).
+ * Node makes a buffer of 64 KB for every read, to be cut down, wrapped and collected, which costs as much as to handle
+ * ten packets.
  *
  * This is what Node's own option `onread` does, which only outgoing sockets can be given. The fields it sets are looked
  * for on a socket made with it; where they are not found, sockets are read as usual.
  */
 import { Socket } from 'node:net'
+import type { FlushQueue } from './flush-queue.ts'
+import { type ReadSlab, ReadSlabs } from './read-slabs.ts'
 
 /** As much as Node reads at once. */
 const READ_BYTES = 65_536
-/** What has come lies in slabs of this size, each of which lives as long as somebody holds a piece of it. */
-const SLAB_BYTES = 65_536
 
 /** Node's own names for what `onread` has set. */
 interface Names {
@@ -24,39 +25,38 @@ interface Inside {
   [name: symbol]: unknown
 }
 
+/** Handles `slab.bytes[start..end)`. @returns true if nothing refers to it after this turn: see `TransportHandler.leavesNothing` */
+export type OnRead = (slab: ReadSlab, start: number, end: number) => boolean
+
 /** One per process is enough. */
 export class SharedReads {
+  readonly slabs: ReadSlabs
   readonly #names = findNames()
   readonly #shared = Buffer.allocUnsafeSlow(READ_BYTES)
-  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-  #used = 0
+
+  /** @param queue - of the outboxes that what was read is passed on to */
+  constructor(queue: FlushQueue) {
+    this.slabs = new ReadSlabs(queue)
+  }
 
   /**
-   * Has `onBytes` called with what the socket reads from now on, in place of its 'data' event: `pause`, `resume` and
-   * 'end' stay as they are. `bytes[start..end)` is never written to again.
+   * Has `onRead` called with what the socket reads from now on, in place of its 'data' event: `pause`, `resume` and
+   * 'end' stay as they are.
    * @returns false if that cannot be, and nothing was changed
    */
-  attach(socket: Socket, onBytes: (bytes: Buffer, start: number, end: number) => void): boolean {
+  attach(socket: Socket, onRead: OnRead): boolean {
     const inside = socket as unknown as Inside
     // What was read before must come first.
     if (this.#names === undefined || socket.readableLength > 0) return false
     if (typeof inside._handle?.useUserBuffer !== 'function') return false
     inside[this.#names.buffer] = this.#shared
     inside[this.#names.callback] = (bytes: number) => {
-      this.#take(bytes)
-      onBytes(this.#slab, this.#used - bytes, this.#used)
+      const slab = this.slabs.put(this.#shared, bytes)
+      const { used } = slab
+      if (!onRead(slab, used - bytes, used)) slab.isKept = true
     }
     inside._handle.useUserBuffer(this.#shared)
     return true
-  }
-
-  #take(bytes: number): void {
-    if (this.#used + bytes > SLAB_BYTES) {
-      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
-      this.#used = 0
-    }
-    this.#shared.copy(this.#slab, this.#used, 0, bytes)
-    this.#used += bytes
   }
 }
 

@@ -1,7 +1,17 @@
 import type { Socket } from 'node:net'
 import { BaseTransport, type TransportContext, type TransportInfo } from './base-transport.ts'
+import type { ReadSlab } from './read-slabs.ts'
 import type { SharedReads } from './shared-reads.ts'
 import type { PutOff, TurnBudget } from './turn-budget.ts'
+
+/** Bytes whose turn has not come. */
+interface Held {
+  bytes: Buffer
+  start: number
+  end: number
+  /** What they lie in, if that is to be used again. */
+  slab: ReadSlab | undefined
+}
 
 /** A TCP or TLS peer. The socket must have been accepted with `allowHalfOpen`. */
 export class StreamTransport extends BaseTransport implements PutOff {
@@ -11,7 +21,7 @@ export class StreamTransport extends BaseTransport implements PutOff {
   readonly #reads: SharedReads | undefined
   #paused = false
   /** Read too late in a turn; the socket is paused meanwhile. */
-  #held: Buffer[] = []
+  #held: Held[] = []
 
   constructor(socket: Socket, info: TransportInfo, context: TransportContext) {
     super(info, context)
@@ -57,31 +67,36 @@ export class StreamTransport extends BaseTransport implements PutOff {
     if (this.#paused && !this.ending) return this.#turns.wait(this)
     const held = this.#held
     this.#held = []
-    for (const chunk of held) {
-      this.#turns.admits(chunk.length)
-      this.receive(chunk)
+    for (const { bytes, start, end, slab } of held) {
+      this.#turns.admits(end - start)
+      if (slab !== undefined) this.#reads?.slabs.handBack(slab)
+      if (!this.receive(bytes, start, end) && slab !== undefined) slab.isKept = true
     }
     if (!this.#paused && !this.ending) this.#socket.resume()
   }
 
   protected startReading(): void {
     const socket = this.#socket
-    const read = (bytes: Buffer, start: number, end: number) => this.#read(bytes, start, end)
+    const read = (slab: ReadSlab, start: number, end: number) => this.#read(slab.bytes, start, end, slab)
     // TLS and WebSocket have buffers of their own.
     if (this.kind !== 'tcp' || this.#reads?.attach(socket, read) !== true)
-      socket.on('data', (chunk: Buffer) => this.#read(chunk, 0, chunk.length))
+      socket.on('data', (chunk: Buffer) => this.#read(chunk, 0, chunk.length, undefined))
     // The peer sends no more, but may still read: answers to its last packets go out first.
     socket.on('end', () => this.endBecause({ kind: 'peer_closed' }))
     if (this.#paused) socket.pause()
     else socket.resume()
   }
 
-  #read(bytes: Buffer, start: number, end: number): void {
+  /** @returns true if nothing refers to these bytes after this turn, but what is held */
+  #read(bytes: Buffer, start: number, end: number, slab: ReadSlab | undefined): boolean {
     if (this.#held.length === 0 && this.#turns.admits(end - start)) return this.receive(bytes, start, end)
-    this.#held.push(bytes.subarray(start, end))
-    if (this.#held.length > 1) return
-    this.#socket.pause()
-    this.#turns.wait(this)
+    if (slab !== undefined) this.#reads?.slabs.hold(slab)
+    this.#held.push({ bytes, start, end, slab })
+    if (this.#held.length === 1) {
+      this.#socket.pause()
+      this.#turns.wait(this)
+    }
+    return true
   }
 
   protected closeSoftly(): void {

@@ -43,10 +43,15 @@ export type CloseReason =
 /** What a connection does with its transport's events. No method may throw. */
 export interface TransportHandler {
   /**
-   * `bytes[start..end)` has come; what lies around it is of others. It stays as it is, but who keeps a piece of it
-   * keeps all of `bytes` alive: see `Message.own`.
+   * `bytes[start..end)` has come; what lies around it is of others. It stays as it is unless `leavesNothing` says that
+   * it need not, but who keeps a piece of it keeps all of `bytes` alive: see `Message.own`.
    */
   onData(bytes: Buffer, start: number, end: number): void
+  /**
+   * Looked at after each `onData`: true if nothing refers to those bytes after this turn of the event loop, outboxes
+   * excepted. Then the memory is used again.
+   */
+  readonly leavesNothing?: boolean
   /** The outbox has fallen below its low watermark after having been congested. */
   onDrain(): void
   /** Called once, last. */

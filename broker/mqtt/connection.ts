@@ -21,7 +21,6 @@ import { countPacket } from './count-packet.ts'
 import { type DecodedPacket, decodePacket } from './decode.ts'
 import { emptyPublish } from './decode-publish.ts'
 import { encodePacket, PINGRESP, writeAck } from './encode.ts'
-import { writePublish } from './encode-publish.ts'
 import { frameLength } from './frame.ts'
 import { handleAck, handleShortAck } from './handle-acks.ts'
 import { type EnhancedAuth, handleAuth, handleUnderWay } from './handle-auth.ts'
@@ -34,9 +33,11 @@ import type { MqttContext, MqttListenerSettings, MqttOptions } from './options.t
 import type { OutboundAliases } from './outbound-aliases.ts'
 import { charge } from './pace.ts'
 import { PacketType, type ProtocolVersion, type ServerPacket } from './packets.ts'
+import { writeDelivery } from './write-delivery.ts'
 
 /** Bytes kept that arrive although reading has stopped: TLS and WebSocket may hand out some more. */
 const MAX_UNREAD_BYTES = 1024 * 1024
+const PINGREQ_BYTES = 2
 
 export class MqttConnection implements TransportHandler, Receiver {
   readonly transport: Transport
@@ -62,6 +63,9 @@ export class MqttConnection implements TransportHandler, Receiver {
   handledTo = 0
   /** Up to here in what was read there is no use in looking for runs. */
   singlyTo = 0
+  /** Of what was read, all packets before this were handled and nothing refers to them after this turn. */
+  tracelessTo = 0
+  leavesNothing = false
   /** Unix time in ms of the chunk at hand, so that a message costs no look at the clock. */
   nowMs = Date.now()
   #state: 'connect' | 'connecting' | 'connected' | 'closed' = 'connect'
@@ -105,11 +109,18 @@ export class MqttConnection implements TransportHandler, Receiver {
   // TransportHandler ------------------------------------------------------------
 
   onData(bytes: Buffer, start: number, end: number): void {
+    // What waits is copied.
+    this.leavesNothing = true
     if (this.#state === 'closed') return
     this.nowMs = Date.now()
     this.singlyTo = 0
     if (this.#isPaused()) return this.#keepForLater(bytes.subarray(start, end))
-    if (this.#unread === undefined) return this.#keep(bytes, this.#read(bytes, start, end), end)
+    if (this.#unread === undefined) {
+      this.tracelessTo = start
+      const at = this.#read(bytes, start, end)
+      this.leavesNothing = this.tracelessTo === at
+      return this.#keep(bytes, at, end)
+    }
     this.#unread.append(bytes.subarray(start, end))
     this.#readUnread()
   }
@@ -139,10 +150,7 @@ export class MqttConnection implements TransportHandler, Receiver {
     const { message } = delivery
     const topic =
       this.#hasMountpoint && this.client !== undefined ? this.client.unmounted(message.topic) : message.topic
-    // [MQTT-3.1.2-27] no aliases unless the client has told a maximum; what is sent again is sent in full
-    return this.outboundAliases === undefined || delivery.dup
-      ? this.#write(delivery, topic, 0)
-      : this.#writeAliased(this.outboundAliases, delivery, topic)
+    return writeDelivery(this, delivery, topic)
   }
 
   relayRoom(isV5: boolean): number {
@@ -218,34 +226,9 @@ export class MqttConnection implements TransportHandler, Receiver {
     client.start()
   }
 
-  // Writing -------------------------------------------------------------------------
-
-  #write(delivery: Delivery, topic: string, topicAlias: number): boolean {
-    const nowMs = delivery.message.expiresAtMs === 0 ? 0 : Date.now()
-    const isWritten = writePublish(
-      this.transport.outbox,
-      this.version,
-      delivery,
-      topic,
-      topicAlias,
-      this.maxPacketBytes,
-      nowMs,
-      this.context.topicBytes,
-    )
-    if (isWritten) this.context.hub.metrics.packetsPublishSent++
-    return isWritten
-  }
-
-  #writeAliased(aliases: OutboundAliases, delivery: Delivery, topic: string): boolean {
-    const known = aliases.known(topic)
-    if (known !== 0) return this.#write(delivery, '', known)
-    const alias = aliases.candidate(topic)
-    if (alias !== 0 && this.#write(delivery, topic, alias)) {
-      aliases.introduced(topic, alias)
-      return true
-    }
-    // No alias, or three bytes too many with one.
-    return this.#write(delivery, topic, 0)
+  /** What was handled just now began at `start`, and nothing will refer to it after this turn. */
+  leftNothing(start: number): void {
+    if (this.tracelessTo === start) this.tracelessTo = this.handledTo
   }
 
   // Reading -------------------------------------------------------------------------
@@ -280,6 +263,7 @@ export class MqttConnection implements TransportHandler, Receiver {
         else if (at - start >= MAX_TURN_BYTES && at < end) this.#waitFor(nextTurn())
       }
     } catch (error) {
+      this.tracelessTo = -1
       this.#fail(error, bytes.subarray(at, end))
     }
     return at
@@ -292,7 +276,10 @@ export class MqttConnection implements TransportHandler, Receiver {
     if (first >> 4 === PacketType.PUBLISH) return handlePublish(this, this.client, bytes, start, end, limit)
     if (end - start === 4) {
       const handled = handleShortAck(this, this.client, first, bytes, start, limit)
-      if (handled !== false) return handled
+      if (handled !== false) {
+        this.leftNothing(start)
+        return handled
+      }
     }
     return this.#handleRarer(this.client, decodePacket(this.version, bytes, start, end))
   }
@@ -309,6 +296,7 @@ export class MqttConnection implements TransportHandler, Receiver {
         this.context.hub.metrics.packetsPingrespSent++
         this.transport.outbox.append(PINGRESP) // [MQTT-3.12.4-1]
         this.context.hub.hooks.run('client.ping', client.info)
+        this.leftNothing(this.handledTo - PINGREQ_BYTES)
         return
       case PacketType.DISCONNECT:
         return handleDisconnect(this, client, packet)

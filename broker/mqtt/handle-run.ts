@@ -82,7 +82,10 @@ function handlePackets(
       connection.handledTo = at
       return endRun(connection, client, count - 1)
     }
-    if (next === 0 || !connection.isOpen) return endRun(connection, client, count)
+    if (next === 0 || !connection.isOpen) {
+      if (!isSeen) connection.leftNothing(start)
+      return endRun(connection, client, count)
+    }
     at = end
     end = next
     next = packets.endOf(end)

@@ -1,12 +1,19 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
-import { SharedReads } from '../../listeners/shared-reads.ts'
+import { FlushQueue } from '../../listeners/flush-queue.ts'
+import { type OnRead, SharedReads } from '../../listeners/shared-reads.ts'
 import { LOOPBACK } from './support.ts'
 
 const SHARE = 300_000
 
-const cut = (bytes: Buffer, start: number, end: number): Buffer => bytes.subarray(start, end)
+/** Hands over each piece, to be kept. */
+const keeping =
+  (take: (piece: Buffer) => void): OnRead =>
+  ({ bytes }, start, end) => {
+    take(bytes.subarray(start, end))
+    return false
+  }
 
 /** Both ends of a connection; the accepted one as listeners get it. */
 async function pair(): Promise<{ accepted: Socket; peer: Socket }> {
@@ -26,12 +33,15 @@ async function pair(): Promise<{ accepted: Socket; peer: Socket }> {
 }
 
 test('what was read stays as it is, whatever others send meanwhile', async () => {
-  const reads = new SharedReads()
+  const reads = new SharedReads(new FlushQueue())
   const seen = await Promise.all(
     Array.from({ length: 12 }, async (_, i) => {
       const { accepted, peer } = await pair()
       const chunks: Buffer[] = []
-      const isAttached = reads.attach(accepted, (...piece) => void chunks.push(cut(...piece)))
+      const isAttached = reads.attach(
+        accepted,
+        keeping((piece) => chunks.push(piece)),
+      )
       expect(isAttached).toBe(true)
       const ended = once(accepted, 'end')
       accepted.resume()
@@ -45,15 +55,16 @@ test('what was read stays as it is, whatever others send meanwhile', async () =>
 })
 
 test('small chunks of several peers lie in the same memory', async () => {
-  const reads = new SharedReads()
+  const reads = new SharedReads(new FlushQueue())
   const chunks: Buffer[] = []
   for (const text of ['one', 'two', 'three']) {
     const { accepted, peer } = await pair()
     const came = new Promise<void>((resolve) => {
-      reads.attach(accepted, (...piece) => {
-        chunks.push(cut(...piece))
+      const take = (piece: Buffer) => {
+        chunks.push(piece)
         resolve()
-      })
+      }
+      reads.attach(accepted, keeping(take))
     })
     accepted.resume()
     peer.write(text)
@@ -67,11 +78,12 @@ test('a paused socket gives nothing, and goes on where it was', async () => {
   const { accepted, peer } = await pair()
   const chunks: Buffer[] = []
   let wake = () => {}
-  new SharedReads().attach(accepted, (...piece) => {
-    chunks.push(cut(...piece))
+  const take = (piece: Buffer) => {
+    chunks.push(piece)
     accepted.pause()
     wake()
-  })
+  }
+  new SharedReads(new FlushQueue()).attach(accepted, keeping(take))
   const next = () =>
     new Promise<void>((resolve) => {
       wake = resolve
@@ -94,7 +106,7 @@ test('a socket that holds bytes already is left to Node', async () => {
   const { accepted, peer } = await pair()
   peer.write('early')
   await once(accepted, 'readable')
-  const attached = new SharedReads().attach(accepted, () => {
+  const attached = new SharedReads(new FlushQueue()).attach(accepted, () => {
     throw new Error('nothing was attached')
   })
   expect(attached).toBe(false)
