@@ -210,10 +210,9 @@ export class Hub {
   publish(message: Message): MaybePromise<ReasonCode> {
     this.metrics.messagesPublish++
     const { publishing } = this
-    const hasHooks = publishing.isUsedByAll || (publishing.isUsed && beginsWithDollar(message))
-    if (!hasHooks) return this.#route(message)
-    const decision = publishing.fold(message as PublishDecision)
-    return this.follow(decision, message)
+    if (!publishing.isUsed) return this.#route(message)
+    if (beginsWithDollar(message)) return this.follow(publishing.fold(message as PublishDecision), message)
+    return publishing.isUsedByAll ? this.follow(publishing.foldPlain(message), message) : this.#route(message)
   }
 
   /** Does with a message what `message.publish` hooks have decided. */

@@ -47,6 +47,11 @@ export interface HookOptions<Args extends readonly unknown[]> {
   known?: (times: number, ...args: Args) => Args[0] | undefined
   /** It has nothing to say about messages whose topic does not begin with `$`, behind the mountpoint if there is one. */
   onlyReserved?: boolean
+  /**
+   * It keeps nothing that it is given for longer than the call, or until its promise settles, so that the same message
+   * may be made another one.
+   */
+  keepsNothing?: boolean
 }
 
 type AnyFunction = (value: unknown, a: unknown, b: unknown, c: unknown) => unknown
@@ -58,6 +63,7 @@ interface Hook {
   readonly filter: AnyFunction | undefined
   readonly known: unknown
   readonly onlyReserved: boolean
+  readonly keepsNothing: boolean
 }
 
 type Chain = readonly Hook[]
@@ -164,7 +170,7 @@ export class HookBus {
   fold<P extends FoldPoint>(point: P, ...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
   fold(point: FoldPoint, value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
     const chain = this.#chains[point]
-    return chain === EMPTY ? value : foldFrom(0, chain, point, this.#log, value, a, b, c)
+    return chain === EMPTY ? value : foldFrom(0, chain, point, this.#log, undefined, value, a, b, c)
   }
 
   /** Notifies the functions of a point, in order, each after the one before it. Never throws, and nobody has to wait for it. */
@@ -243,6 +249,8 @@ export class Fold<P extends FoldPoint> {
   isUsed = false
   /** Whether anything is that may concern other messages than those to topics with `$`. */
   isUsedByAll = false
+  /** Whether all that may concern other messages say that they keep nothing. */
+  keepsNothing = true
   /** See `HookOptions.known`. */
   known: ((times: number, ...args: FoldPoints[P]) => FoldValue<P> | undefined) | undefined
   readonly #point: P
@@ -263,21 +271,45 @@ export class Fold<P extends FoldPoint> {
     const isAlone = chain.length === 1 && first?.filter === undefined
     this.known = isAlone ? (first?.known as typeof this.known) : undefined
     this.isUsedByAll = chain.some(({ onlyReserved }) => !onlyReserved)
+    this.keepsNothing = chain.every(({ onlyReserved, keepsNothing }) => onlyReserved || keepsNothing)
   }
 
   /** As `HookBus.fold`. */
   fold(...args: FoldPoints[P]): MaybePromise<FoldValue<P>>
   fold(value: unknown, a?: unknown, b?: unknown, c?: unknown): unknown {
     const chain = this.#chain
-    return chain === EMPTY ? value : foldFrom(0, chain, this.#point, this.#log, value, a, b, c)
+    return chain === EMPTY ? value : foldFrom(0, chain, this.#point, this.#log, undefined, value, a, b, c)
+  }
+
+  /** The same for a message whose topic does not begin with `$`: see `HookOptions.onlyReserved`. */
+  foldPlain(message: FoldValue<P> & AboutTopic): MaybePromise<FoldValue<P>> {
+    const { topic } = message
+    return foldFrom(
+      0,
+      this.#chain,
+      this.#point,
+      this.#log,
+      topic,
+      message,
+      undefined,
+      undefined,
+      undefined,
+    ) as MaybePromise<FoldValue<P>>
   }
 }
+
+interface AboutTopic {
+  readonly topic: string
+}
+
+/** @param plain - a topic that does not begin with `$`: as long as it is the value's, some functions are left out */
 
 function foldFrom(
   start: number,
   chain: Chain,
   point: FoldPoint,
   log: Logger,
+  plain: string | undefined,
   initial: unknown,
   a: unknown,
   b: unknown,
@@ -286,6 +318,8 @@ function foldFrom(
   let value = initial
   for (let i = start; i < chain.length; i++) {
     const hook = chain[i] as Hook
+    // A function before it may have changed the topic.
+    if (hook.onlyReserved && plain !== undefined && (value as AboutTopic).topic === plain) continue
     let result: unknown
     try {
       if (hook.filter !== undefined && !hook.filter(value, a, b, c)) continue
@@ -294,12 +328,12 @@ function foldFrom(
       result = failed(log, point, hook, error)
     }
     if (result === undefined) continue
-    if (isPromise(result)) return foldLater(result, i, chain, point, log, value, a, b, c)
+    if (isPromise(result)) return foldLater(result, i, chain, point, log, plain, value, a, b, c)
     if (result === STOP) return value
     if (!isObject(result)) continue
     if ('stop' in result) return result.stop
     if ('ok' in result) value = result.ok
-    else if (isThenable(result)) return foldLater(result, i, chain, point, log, value, a, b, c)
+    else if (isThenable(result)) return foldLater(result, i, chain, point, log, plain, value, a, b, c)
   }
   return value
 }
@@ -311,6 +345,7 @@ async function foldLater(
   chain: Chain,
   point: FoldPoint,
   log: Logger,
+  plain: string | undefined,
   value: unknown,
   a: unknown,
   b: unknown,
@@ -323,9 +358,9 @@ async function foldLater(
     result = failed(log, point, chain[index] as Hook, error)
   }
   if (result === STOP) return value
-  if (!isObject(result)) return foldFrom(index + 1, chain, point, log, value, a, b, c)
+  if (!isObject(result)) return foldFrom(index + 1, chain, point, log, plain, value, a, b, c)
   if ('stop' in result) return result.stop
-  return foldFrom(index + 1, chain, point, log, 'ok' in result ? result.ok : value, a, b, c)
+  return foldFrom(index + 1, chain, point, log, plain, 'ok' in result ? result.ok : value, a, b, c)
 }
 
 /** @returns what the chain goes on with: a no where an exception must never become a yes, else nothing */
@@ -344,6 +379,7 @@ function hookOf(name: string, fn: unknown, options: HookOptions<never>): Hook {
     filter: options.filter as AnyFunction | undefined,
     known: options.known,
     onlyReserved: options.onlyReserved === true,
+    keepsNothing: options.keepsNothing === true,
   }
 }
 

@@ -90,6 +90,35 @@ export class Message {
     this.#isOwned = false
   }
 
+  /**
+   * Makes another one of it, of the same QoS, for who knows that nobody else has it. Nothing else of it is left but what is
+   * the encoder's, which is to set that anew.
+   */
+  become(
+    topic: string,
+    known: KnownTopic | undefined,
+    bytes: Uint8Array,
+    publisher: ClientInfo | undefined,
+    timestampMs: number,
+    start: number,
+    end: number,
+  ): void {
+    const self = this as { -readonly [Key in keyof Message]: Message[Key] }
+    self.start = start
+    self.end = end
+    // Most of it is the same as before, and to store into an old object costs more than to look.
+    if (self.topic !== topic) self.topic = topic
+    if (self.publisher !== publisher) self.publisher = publisher
+    if (self.timestampMs !== timestampMs) self.timestampMs = timestampMs
+    if (self.expiresAtMs !== 0) self.expiresAtMs = 0
+    if (self.bytes !== bytes) self.bytes = bytes
+    if (self.known !== known) self.known = known
+    if (self.plain !== undefined) self.plain = undefined
+    if (self.stored !== undefined) self.stored = undefined
+    if (this.#payload !== undefined) this.#payload = undefined
+    this.#isOwned = false
+  }
+
   get payload(): Uint8Array {
     this.#payload ??=
       this.payloadLength === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)

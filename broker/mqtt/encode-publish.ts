@@ -71,7 +71,7 @@ export function writePublish(
  */
 export function canBeRelayed(message: Message, start: number, version: ProtocolVersion): void {
   message.packetAt = start * 2 + (version === 5 ? 1 : 0)
-  message.wire = message.topic
+  if (message.wire !== message.topic) message.wire = message.topic
 }
 
 function isAsItCame(

@@ -12,6 +12,7 @@ import type { Batch } from '../message-run.ts'
 import { answerPublish } from './answer-publish.ts'
 import type { MqttConnection } from './connection.ts'
 import { canBeRelayed } from './encode-publish.ts'
+import type { MqttContext } from './options.ts'
 import type { PublishPacket } from './packets.ts'
 import { RunOfPackets } from './run-of-packets.ts'
 
@@ -68,11 +69,17 @@ function handlePackets(
   let next = second
   if (!context.hub.beginPackets(client, packet, version === 5, start, end)) return false
   const isSeen = publishing.isUsedByAll
+  let { keepsNothing } = publishing
+  let spare = isSeen && keepsNothing ? takeSpare(context) : undefined
   for (let count = 1; ; count++) {
     connection.handledTo = end
     if (isSeen) {
-      const message = messageOf(connection, client, at, packets.payloadOf(at), end)
-      const decision = publishing.fold(message as PublishDecision)
+      // A hook may attach another one.
+      keepsNothing &&= publishing.keepsNothing
+      if (!keepsNothing) spare = undefined
+      const message = messageOf(connection, client, at, packets.payloadOf(at), end, spare)
+      spare = message
+      const decision = publishing.foldPlain(message)
       if (decision !== message || isChanged(message, packet) || !run.extend(end)) {
         endRun(connection, client, count)
         return goOnAlone(connection, client, message, 0, decision)
@@ -83,7 +90,8 @@ function handlePackets(
       return endRun(connection, client, count - 1)
     }
     if (next === 0 || !connection.isOpen) {
-      if (!isSeen) connection.leftNothing(start)
+      if (keepsNothing) connection.leftNothing(start)
+      if (keepsNothing && isSeen) context.spare = spare
       return endRun(connection, client, count)
     }
     at = end
@@ -114,7 +122,7 @@ function handleMessages(
     connection.handledTo = end
     messages.push(message)
     ids.push(packets.idOf(at))
-    const decision = isSeen ? publishing.fold(message as PublishDecision) : message
+    const decision = isSeen ? publishing.foldPlain(message) : message
     if (decision !== message || (isSeen && isChanged(message, packet)) || !kernel.run.add()) {
       endRun(connection, client, messages.length)
       return goOnAlone(connection, client, message, ids.at(-1) as number, decision) ?? batch.waits
@@ -153,17 +161,32 @@ class AnsweredBatch implements Batch {
   }
 }
 
-/** @param at - where its packet begins */
+/** Whoever takes it has it alone: a hook may have another client send something. */
+function takeSpare(context: MqttContext): Message | undefined {
+  const { spare } = context
+  context.spare = undefined
+  return spare
+}
+
+/**
+ * @param at - where its packet begins
+ * @param spare - what it may be made of
+ */
 function messageOf(
   connection: MqttConnection,
   client: HubClient,
   at: number,
   start: number,
   end: number,
+  spare?: Message,
 ): Message {
   const { topic, known, bytes, qos } = connection.publishPacket
-  const message = new Message(topic, bytes, qos, false, undefined, client.info, connection.nowMs, start, end)
-  message.known = known
+  const { nowMs } = connection
+  let message = spare
+  if (message === undefined) {
+    message = new Message(topic, bytes, qos, false, undefined, client.info, nowMs, start, end)
+    message.known = known
+  } else message.become(topic, known, bytes, client.info, nowMs, start, end)
   canBeRelayed(message, at, connection.version)
   return message
 }

@@ -1,7 +1,7 @@
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import type { Expression } from '../../model/expression.ts'
 import type { Logger } from '../../model/log.ts'
-import type { QoS } from '../../model/message.ts'
+import type { Message, QoS } from '../../model/message.ts'
 import type { Hub } from '../hub.ts'
 import type { TopicBytes } from './topic-bytes.ts'
 import type { TopicCache } from './topic-cache.ts'
@@ -68,6 +68,8 @@ export interface MqttContext {
   /** Topics of PUBLISH packets, as they come in and as they go out. */
   readonly topics: TopicCache
   readonly topicBytes: TopicBytes
+  /** For hooks that only look: messages of runs at QoS 0, one after the other. Nobody has it at the moment. */
+  spare?: Message | undefined
   readonly log: Logger
   /** Connections without a whole CONNECT: nobody else knows of them. */
   readonly newcomers: Set<{ close(reason: DisconnectReason): void }>

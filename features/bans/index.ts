@@ -248,7 +248,7 @@ export class Bans {
       this.#sweeper.unref()
       bus.put('client.authenticate', NAME, this.#authenticate, { priority: AUTHENTICATE_PRIORITY })
       bus.put('client.connected', NAME, this.#connected, { priority: CONNECTED_PRIORITY })
-      bus.put('message.publish', NAME, this.#publish, { priority: PUBLISH_PRIORITY })
+      bus.put('message.publish', NAME, this.#publish, { priority: PUBLISH_PRIORITY, keepsNothing: true })
     }
   }
 

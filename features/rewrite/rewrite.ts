@@ -54,7 +54,7 @@ export class TopicRewrite {
   #hook(): void {
     const bus = this.#bus
     if (bus === undefined) return
-    const options = { priority: REWRITE_PRIORITY }
+    const options = { priority: REWRITE_PRIORITY, keepsNothing: true }
     if (this.#publish.isEmpty) bus.del('message.publish', NAME)
     else bus.put('message.publish', NAME, this.#rewritePublish, options)
     if (this.#subscribe.isEmpty) {

@@ -1,12 +1,12 @@
 import { runInNewContext } from 'node:vm'
-import { expect, test, vi } from 'vitest'
-import { HookBus, STOP } from '../../hooks/bus.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { type FoldFunction, HookBus, STOP } from '../../hooks/bus.ts'
 import type { Authorization } from '../../hooks/hookpoints.ts'
 import type { Login, Verdict } from '../../model/access.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import { BrokerError } from '../../model/errors.ts'
 import type { Logger } from '../../model/log.ts'
-import type { Message } from '../../model/message.ts'
+import { Message } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 
 const client = { clientId: 'c' } as ClientInfo
@@ -328,4 +328,43 @@ test('a fold point tells whether its functions are only for topics with $', () =
   expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, true])
   bus.del('message.publish', 'all')
   expect([fold.isUsed, fold.isUsedByAll]).toEqual([true, false])
+})
+
+test('a fold point tells whether its functions keep nothing, but those for topics with $', () => {
+  const bus = new HookBus()
+  const fold = bus.foldAt('message.publish')
+  expect(fold.keepsNothing).toBe(true)
+  bus.add('message.publish', 'looks', () => undefined, { keepsNothing: true })
+  bus.add('message.publish', 'reserved', () => undefined, { onlyReserved: true })
+  expect(fold.keepsNothing).toBe(true)
+  bus.add('message.publish', 'any', () => undefined)
+  expect(fold.keepsNothing).toBe(false)
+})
+
+describe('a message whose topic does not begin with $', () => {
+  const message = (topic: string) => new Message(topic, Buffer.from('x'), 0, false, undefined, undefined, 0)
+  const reservedSees = (change: FoldFunction<'message.publish'>) => {
+    const bus = new HookBus()
+    const seen = vi.fn()
+    bus.add('message.publish', 'reserved', seen, { onlyReserved: true, priority: -1 })
+    bus.add('message.publish', 'change', change)
+    return { fold: bus.foldAt('message.publish'), seen }
+  }
+
+  test('is not shown to functions for such topics', () => {
+    const { fold, seen } = reservedSees(() => undefined)
+    const one = message('a')
+    expect(fold.foldPlain(one)).toBe(one)
+    expect(seen).not.toHaveBeenCalled()
+  })
+
+  test.each<[string, FoldFunction<'message.publish'>]>([
+    ['in place', (value) => void ((value as Message).topic = '$own/a') as undefined],
+    ['for another one', () => ({ ok: message('$own/a') })],
+    ['later', async () => ({ ok: message('$own/a') })],
+  ])('is shown to them once another function has changed it %s', async (_, change) => {
+    const { fold, seen } = reservedSees(change)
+    expect(await fold.foldPlain(message('a'))).toMatchObject({ topic: '$own/a' })
+    expect(seen).toHaveBeenCalledTimes(1)
+  })
 })
