@@ -5,6 +5,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Hub } from '../../broker/hub.ts'
 import { STOP } from '../../hooks/bus.ts'
+import type { PublishDecision } from '../../hooks/hookpoints.ts'
+import { Message } from '../../model/message.ts'
 import { startHub } from '../broker/support.ts'
 import { type Load, measureAllocations } from './allocation-bench.ts'
 
@@ -33,7 +35,7 @@ const ALLOWED = { stop: { result: 'allow', from: 'bench' } } as const
 const MAX_PROMISES = 0.01
 
 /** Bytes: what was measured with Node 20 to 24, and room for less than a closure. */
-const CASES: { name: string; load: Load; maxBytes: number; isHooked?: boolean }[] = [
+const CASES: { name: string; load: Load; maxBytes: number; attach?: (hub: Hub) => void }[] = [
   { name: 'a pair at QoS 0', load: { version: 4, qos: 0, ...PAIRS }, maxBytes: 30 },
   { name: 'a pair at QoS 1', load: { version: 4, qos: 1, ...PAIRS }, maxBytes: 425 },
   { name: 'a pair at QoS 2', load: { version: 4, qos: 2, ...PAIRS }, maxBytes: 680 },
@@ -45,15 +47,21 @@ const CASES: { name: string; load: Load; maxBytes: number; isHooked?: boolean }[
     name: 'a pair with hooks at QoS 0',
     load: { version: 4, qos: 0, ...PAIRS },
     maxBytes: 480,
-    isHooked: true,
+    attach: attachHooks,
+  },
+  {
+    name: 'a pair with a hook that keeps nothing at QoS 0',
+    load: { version: 4, qos: 0, ...PAIRS },
+    maxBytes: 50,
+    attach: ({ hooks }) => hooks.add('message.publish', 'bench', stopLarge, { keepsNothing: true }),
   },
   { name: 'one of fifty subscribers at QoS 0', load: { version: 4, qos: 0, ...FAN_OUT }, maxBytes: 10 },
   { name: 'one of fifty subscribers at QoS 1', load: { version: 4, qos: 1, ...FAN_OUT }, maxBytes: 170 },
 ]
 
-for (const { name, load, maxBytes, isHooked } of CASES) {
+for (const { name, load, maxBytes, attach } of CASES) {
   test(`a delivery to ${name} makes no promise and allocates at most ${maxBytes} bytes`, async () => {
-    if (isHooked) attachHooks(hub)
+    attach?.(hub)
     const { bytes, promises } = await measureAllocations(hub, load)
     expect(promises).toBeLessThan(MAX_PROMISES)
     expect(bytes).toBeGreaterThan(0)
@@ -67,4 +75,8 @@ function attachHooks({ hooks }: Hub): void {
   hooks.add('message.publish', 'bench', (message) =>
     message !== 'drop' && message !== 'disconnect' && message.payload.length > 1000 ? STOP : undefined,
   )
+}
+
+function stopLarge(message: PublishDecision) {
+  return message instanceof Message && message.payloadLength > 1000 ? STOP : undefined
 }
