@@ -303,7 +303,6 @@ interface AboutTopic {
 }
 
 /** @param plain - a topic that does not begin with `$`: as long as it is the value's, some functions are left out */
-
 function foldFrom(
   start: number,
   chain: Chain,
@@ -318,10 +317,10 @@ function foldFrom(
   let value = initial
   for (let i = start; i < chain.length; i++) {
     const hook = chain[i] as Hook
-    // A function before it may have changed the topic.
-    if (hook.onlyReserved && plain !== undefined && (value as AboutTopic).topic === plain) continue
     let result: unknown
     try {
+      // A function before it may have changed the topic.
+      if (hook.onlyReserved && plain !== undefined && (value as AboutTopic).topic === plain) continue
       if (hook.filter !== undefined && !hook.filter(value, a, b, c)) continue
       result = hook.fn(value, a, b, c)
     } catch (error) {

@@ -49,6 +49,12 @@ export const SCENARIOS = [
   })),
   ...pairs('bare', '10 pairs, nobody asked for access', {}, { needs: ['bare'], access: 'none' }),
   ...pairs('access', '10 pairs, with access rules and a hook', {}, { needs: ['access'], access: 'rules' }),
+  ...pairs(
+    'looks',
+    '10 pairs, with access rules and a hook that keeps nothing',
+    {},
+    { needs: ['bare'], access: 'looks' },
+  ),
   ...pairs('tls', '10 pairs over TLS', { transport: 'tls' }, { needs: ['tls'], group: undefined }).slice(
     0,
     2,

@@ -14,7 +14,7 @@ const OF_MOSQUITTO = {
 /** CPU per delivery in one scenario, against the same without what it adds. */
 const OF_ANOTHER = [
   ...[0, 1, 2].map((qos) => [`pair5-qos${qos}`, `pair-qos${qos}`, 1.2]),
-  ...[0, 1, 2].map((qos) => [`access-qos${qos}`, `bare-qos${qos}`, 1.25]),
+  ...['access', 'looks'].flatMap((id) => [0, 1, 2].map((qos) => [`${id}-qos${qos}`, `bare-qos${qos}`, 1.25])),
   ['beside-15000-idle', 'beside-10-idle', 1.2],
 ]
 const MAX_IDLE_BYTES = 8 * 1024

@@ -358,6 +358,11 @@ describe('a message whose topic does not begin with $', () => {
     expect(seen).not.toHaveBeenCalled()
   })
 
+  test('of which a function makes nothing at all ends no chain with an exception', () => {
+    const { fold } = reservedSees(() => ({ ok: null as never }))
+    expect(() => fold.foldPlain(message('a'))).not.toThrow()
+  })
+
   test.each<[string, FoldFunction<'message.publish'>]>([
     ['in place', (value) => void ((value as Message).topic = '$own/a') as undefined],
     ['for another one', () => ({ ok: message('$own/a') })],
