@@ -42,7 +42,7 @@ function stream(version, qos, properties) {
 }
 
 function message(topic, properties) {
-  return new Message(topic, PAYLOAD, 1, false, properties, undefined, 0)
+  return Message.of(topic, PAYLOAD, 1, false, properties, undefined, 0)
 }
 
 function delivery(of, qos) {

@@ -98,7 +98,7 @@ async function writeRound(place, fanOut, isDropped) {
     const turn = []
     for (let i = 0; i < PER_TURN; i += fanOut) {
       const publisher = publishers[n % publishers.length]
-      const message = new Message(
+      const message = Message.of(
         `building/7/room/${n % 1000}`,
         PAYLOAD,
         1,
@@ -132,7 +132,7 @@ async function load(place) {
   const publisher = client('publisher')
   for (let i = 0; i < RETAINED; i++) {
     const topic = `site/${i % 100}/device/${i}`
-    storage.storeRetained(new Message(topic, PAYLOAD, 1, true, undefined, publisher, Date.now()), NEVER)
+    storage.storeRetained(Message.of(topic, PAYLOAD, 1, true, undefined, publisher, Date.now()), NEVER)
     if (i % 10_000 === 0) {
       progress(`filling: ${i} of ${RETAINED} retained messages`)
       await storage.durable.unsafe

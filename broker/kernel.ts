@@ -164,7 +164,7 @@ export class Kernel extends AedesKernel {
       return
     }
     const { topic, payload } = packet
-    const message = new Message(
+    const message = Message.of(
       topic,
       payload,
       (packet.qos ?? 0) as QoS,

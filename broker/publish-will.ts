@@ -27,7 +27,7 @@ export function publishWill(hub: Hub, info: ClientInfo, will: Will): MaybePromis
 function publishOnce(hub: Hub, info: ClientInfo, will: Will): MaybePromise<void> {
   const { topic, payload, qos, retain, properties } = will
   // [MQTT-3.1.2-14] [MQTT-3.1.2-15] retained or not, as the will says
-  const message = new Message(info.mountpoint + topic, payload, qos, retain, properties, info, Date.now())
+  const message = Message.of(info.mountpoint + topic, payload, qos, retain, properties, info, Date.now())
   return andThen(hub.publish(message), (code) => {
     const { durable } = hub.kernel.storage
     if (code !== ReasonCode.QuotaExceeded || durable?.refusal === undefined) return

@@ -256,6 +256,9 @@ export class Fold<P extends FoldPoint> {
   readonly #point: P
   readonly #log: Logger
   #chain: Chain = EMPTY
+  /** Where in the chain the one function is that concerns other messages than those to topics with `$`; -1 = there are more. */
+  #onlyAt = -1
+  #only: AnyFunction | undefined
 
   constructor(point: P, chain: Chain, log: Logger) {
     this.#point = point
@@ -270,8 +273,12 @@ export class Fold<P extends FoldPoint> {
     const [first] = chain
     const isAlone = chain.length === 1 && first?.filter === undefined
     this.known = isAlone ? (first?.known as typeof this.known) : undefined
-    this.isUsedByAll = chain.some(({ onlyReserved }) => !onlyReserved)
-    this.keepsNothing = chain.every(({ onlyReserved, keepsNothing }) => onlyReserved || keepsNothing)
+    const forAll = chain.filter(({ onlyReserved }) => !onlyReserved)
+    this.isUsedByAll = forAll.length > 0
+    this.keepsNothing = forAll.every(({ keepsNothing }) => keepsNothing)
+    const [only] = forAll
+    this.#only = forAll.length === 1 && only?.filter === undefined ? only?.fn : undefined
+    this.#onlyAt = chain.indexOf(only as Hook)
   }
 
   /** As `HookBus.fold`. */
@@ -282,24 +289,32 @@ export class Fold<P extends FoldPoint> {
   }
 
   /** The same for a message whose topic does not begin with `$`: see `HookOptions.onlyReserved`. */
-  foldPlain(message: FoldValue<P> & AboutTopic): MaybePromise<FoldValue<P>> {
-    const { topic } = message
-    return foldFrom(
-      0,
-      this.#chain,
-      this.#point,
-      this.#log,
-      topic,
-      message,
-      undefined,
-      undefined,
-      undefined,
-    ) as MaybePromise<FoldValue<P>>
+  foldPlain(message: FoldValue<P> & Headed): MaybePromise<FoldValue<P>>
+  foldPlain(message: Headed): unknown {
+    const chain = this.#chain
+    const only = this.#only
+    const { head } = message
+    const { topic } = head
+    if (only === undefined) return foldFrom(0, chain, this.#point, this.#log, topic, message)
+    // Most often there is one, which has nothing to say: it is called from here, where the engine can make it part of this.
+    let result: unknown
+    try {
+      result = only(message, undefined, undefined, undefined)
+    } catch (error) {
+      result = failed(this.#log, this.#point, chain[this.#onlyAt] as Hook, error)
+    }
+    if (result === undefined && message.head === head) return message
+    return goOn(result, this.#onlyAt, chain, this.#point, this.#log, topic, message)
   }
 }
 
 interface AboutTopic {
   readonly topic: string
+}
+
+/** A message, which has another head once it has been changed. */
+interface Headed extends AboutTopic {
+  readonly head: AboutTopic
 }
 
 /** @param plain - a topic that does not begin with `$`: as long as it is the value's, some functions are left out */
@@ -309,12 +324,11 @@ function foldFrom(
   point: FoldPoint,
   log: Logger,
   plain: string | undefined,
-  initial: unknown,
-  a: unknown,
-  b: unknown,
-  c: unknown,
+  value: unknown,
+  a?: unknown,
+  b?: unknown,
+  c?: unknown,
 ): unknown {
-  let value = initial
   for (let i = start; i < chain.length; i++) {
     const hook = chain[i] as Hook
     let result: unknown
@@ -326,15 +340,33 @@ function foldFrom(
     } catch (error) {
       result = failed(log, point, hook, error)
     }
-    if (result === undefined) continue
-    if (isPromise(result)) return foldLater(result, i, chain, point, log, plain, value, a, b, c)
-    if (result === STOP) return value
-    if (!isObject(result)) continue
-    if ('stop' in result) return result.stop
-    if ('ok' in result) value = result.ok
-    else if (isThenable(result)) return foldLater(result, i, chain, point, log, plain, value, a, b, c)
+    if (result !== undefined) return goOn(result, i, chain, point, log, plain, value, a, b, c)
   }
   return value
+}
+
+/** Goes on after the function at `index` has said something. */
+function goOn(
+  result: unknown,
+  index: number,
+  chain: Chain,
+  point: FoldPoint,
+  log: Logger,
+  plain: string | undefined,
+  value: unknown,
+  a?: unknown,
+  b?: unknown,
+  c?: unknown,
+): unknown {
+  if (isPromise(result)) return foldLater(result, index, chain, point, log, plain, value, a, b, c)
+  if (result === STOP) return value
+  let next = value
+  if (isObject(result)) {
+    if ('stop' in result) return result.stop
+    if ('ok' in result) next = result.ok
+    else if (isThenable(result)) return foldLater(result, index, chain, point, log, plain, value, a, b, c)
+  }
+  return foldFrom(index + 1, chain, point, log, plain, next, a, b, c)
 }
 
 /** Goes on after the function at `index` has kept us waiting. */
@@ -356,10 +388,7 @@ async function foldLater(
   } catch (error) {
     result = failed(log, point, chain[index] as Hook, error)
   }
-  if (result === STOP) return value
-  if (!isObject(result)) return foldFrom(index + 1, chain, point, log, plain, value, a, b, c)
-  if ('stop' in result) return result.stop
-  return foldFrom(index + 1, chain, point, log, plain, 'ok' in result ? result.ok : value, a, b, c)
+  return goOn(result, index, chain, point, log, plain, value, a, b, c)
 }
 
 /** @returns what the chain goes on with: a no where an exception must never become a yes, else nothing */

@@ -1,5 +1,6 @@
 import type { ClientInfo } from './client-info.ts'
 import type { KnownTopic } from './known-topic.ts'
+import { MessageHead } from './message-head.ts'
 import { PayloadSlab } from './payload-slab.ts'
 
 export type QoS = 0 | 1 | 2
@@ -19,47 +20,42 @@ export interface MessageProperties {
   userProperties?: [name: string, value: string][]
 }
 
+const NO_PACKET = -1
 /** Topic and header of a packet up to this length are kept with a payload that has to wait. */
 const MAX_KEPT_HEAD_BYTES = 64
 
-/** One published message. Shared by all its deliveries, so nobody changes it once it is routed. */
+/**
+ * One published message. Shared by all its deliveries, so nobody changes it once it is routed. Kept small: a hook on
+ * `message.publish` sees millions in a second.
+ */
 export class Message {
-  /** With the publisher's mountpoint, as it is routed. */
-  topic: string
-  readonly qos: QoS
-  readonly retain: boolean
-  readonly properties: MessageProperties | undefined
-  /** Who published, for hooks, logs and No Local; undefined when the broker itself did. */
-  readonly publisher: ClientInfo | undefined
-  /** Unix time in milliseconds at which the broker took the message. */
-  readonly timestampMs: number
-  /** Unix time in milliseconds after which it is not delivered any more; 0 = never. */
-  expiresAtMs: number
   /** The payload is `bytes[start..end)`: reading it there saves making `payload`. */
   bytes: Uint8Array
   start: number
   end: number
-  /** What is known of its topic, if its publisher's protocol keeps such; of no meaning once the topic is another. */
-  known: KnownTopic | undefined
-  /** Encoded forms shared by deliveries: see broker/mqtt/encode-publish.ts. Owned by the encoder. */
-  wire: unknown
-  /**
-   * The MQTT PUBLISH it came in, where that is what a plain subscriber is sent too: it begins at `bytes[packetAt >> 1]`
-   * and is of MQTT 5 if the lowest bit is set. -1 = there is none. Owned by the encoder.
-   */
-  packetAt: number
   /** The delivery that all its plain QoS 0 subscribers share. Owned by broker/delivery.ts. */
   plain: unknown
-  /**
-   * Settles when the message is safe with all sessions that outlive the process, undefined = nothing has to be
-   * waited for. Who published it is answered then. Set as it is routed.
-   */
-  stored: Promise<void> | undefined
-  #payload: Uint8Array | undefined
-  #isOwned: boolean
+  #head: MessageHead
+  /** Twice `packetAt`, and 1 if the payload is safe to keep. */
+  #state: number
+  #rest: Rest | undefined
 
-  /** @param bytes - the payload, or what holds it from `start` to `end` */
-  constructor(
+  /**
+   * @param head - may be of other messages too
+   * @param bytes - the payload, or what holds it from `start` to `end`
+   */
+  constructor(head: MessageHead, bytes: Uint8Array, start = 0, end = bytes.length) {
+    this.bytes = bytes
+    this.start = start
+    this.end = end
+    this.plain = undefined
+    this.#head = head
+    this.#state = NO_PACKET * 2
+    this.#rest = undefined
+  }
+
+  /** A message with a head of its own. @param bytes - the payload, or what holds it from `start` to `end` */
+  static of(
     topic: string,
     bytes: Uint8Array,
     qos: QoS,
@@ -69,60 +65,119 @@ export class Message {
     timestampMs: number,
     start = 0,
     end = bytes.length,
-  ) {
-    this.topic = topic
-    this.qos = qos
-    this.retain = retain
-    this.properties = properties
-    this.publisher = publisher
-    this.timestampMs = timestampMs
-    const seconds = properties === undefined ? undefined : properties.messageExpiryInterval
-    this.expiresAtMs = seconds === undefined ? 0 : timestampMs + seconds * 1000
-    this.bytes = bytes
-    this.start = start
-    this.end = end
-    this.known = undefined
-    this.wire = undefined
-    this.packetAt = -1
-    this.plain = undefined
-    this.stored = undefined
-    this.#payload = undefined
-    this.#isOwned = false
+  ): Message {
+    const head = new MessageHead(topic, qos, retain, properties, publisher, timestampMs, undefined)
+    return new Message(head, bytes, start, end)
   }
 
   /**
-   * Makes another one of it, of the same QoS, for who knows that nobody else has it. Nothing else of it is left but what is
-   * the encoder's, which is to set that anew.
+   * Makes another one of it, for who knows that nobody else has it. Nothing else of it is left but `packetAt`, which is to
+   * be set anew.
    */
-  become(
-    topic: string,
-    known: KnownTopic | undefined,
-    bytes: Uint8Array,
-    publisher: ClientInfo | undefined,
-    timestampMs: number,
-    start: number,
-    end: number,
-  ): void {
-    const self = this as { -readonly [Key in keyof Message]: Message[Key] }
-    self.start = start
-    self.end = end
+  become(head: MessageHead, bytes: Uint8Array, start: number, end: number): void {
+    this.start = start
+    this.end = end
+    this.#state = NO_PACKET * 2
     // Most of it is the same as before, and to store into an old object costs more than to look.
-    if (self.topic !== topic) self.topic = topic
-    if (self.publisher !== publisher) self.publisher = publisher
-    if (self.timestampMs !== timestampMs) self.timestampMs = timestampMs
-    if (self.expiresAtMs !== 0) self.expiresAtMs = 0
-    if (self.bytes !== bytes) self.bytes = bytes
-    if (self.known !== known) self.known = known
-    if (self.plain !== undefined) self.plain = undefined
-    if (self.stored !== undefined) self.stored = undefined
-    if (this.#payload !== undefined) this.#payload = undefined
-    this.#isOwned = false
+    if (this.#head !== head) this.#head = head
+    if (this.bytes !== bytes) this.bytes = bytes
+    if (this.plain !== undefined) this.plain = undefined
+    if (this.#rest !== undefined) this.#rest = undefined
+  }
+
+  /** All of it but its payload. It is the same object for as long as none of that has changed. */
+  get head(): MessageHead {
+    return this.#head
+  }
+
+  /** With the publisher's mountpoint, as it is routed. */
+  get topic(): string {
+    return this.#head.topic
+  }
+
+  set topic(topic: string) {
+    if (topic === this.topic) return
+    this.#head = this.#head.withTopic(topic)
+    this.packetAt = NO_PACKET
+  }
+
+  get qos(): QoS {
+    return this.#head.qos
+  }
+
+  get retain(): boolean {
+    return this.#head.retain
+  }
+
+  get properties(): MessageProperties | undefined {
+    return this.#head.properties
+  }
+
+  /** Who published, for hooks, logs and No Local; undefined when the broker itself did. */
+  get publisher(): ClientInfo | undefined {
+    return this.#head.publisher
+  }
+
+  /** Unix time in milliseconds at which the broker took the message. */
+  get timestampMs(): number {
+    return this.#head.timestampMs
+  }
+
+  /** Unix time in milliseconds after which it is not delivered any more; 0 = never. */
+  get expiresAtMs(): number {
+    return this.#head.expiresAtMs
+  }
+
+  set expiresAtMs(expiresAtMs: number) {
+    if (expiresAtMs !== this.expiresAtMs) this.#head = this.#head.withExpiry(expiresAtMs)
+  }
+
+  /** What is known of its topic, if its publisher's protocol keeps such. */
+  get known(): KnownTopic | undefined {
+    return this.#head.known
+  }
+
+  /**
+   * The MQTT PUBLISH it came in, where that is what a plain subscriber is sent too: it begins at `bytes[packetAt >> 1]`
+   * and is of MQTT 5 if the lowest bit is set. -1 = there is none. Owned by the encoder.
+   */
+  get packetAt(): number {
+    return this.#state >> 1
+  }
+
+  set packetAt(packetAt: number) {
+    this.#state = (packetAt << 1) | (this.#state & 1)
+  }
+
+  /** Encoded forms shared by deliveries: see broker/mqtt/encode-publish.ts. Owned by the encoder. */
+  get wire(): unknown {
+    return this.#rest === undefined ? undefined : this.#rest.wire
+  }
+
+  set wire(wire: unknown) {
+    this.#rest ??= new Rest()
+    this.#rest.wire = wire
+  }
+
+  /**
+   * Settles when the message is safe with all sessions that outlive the process, undefined = nothing has to be
+   * waited for. Who published it is answered then. Set as it is routed.
+   */
+  get stored(): Promise<void> | undefined {
+    return this.#rest === undefined ? undefined : this.#rest.stored
+  }
+
+  set stored(stored: Promise<void> | undefined) {
+    if (stored === undefined && this.#rest === undefined) return
+    this.#rest ??= new Rest()
+    this.#rest.stored = stored
   }
 
   get payload(): Uint8Array {
-    this.#payload ??=
-      this.payloadLength === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)
-    return this.#payload
+    if (this.payloadLength === this.bytes.length) return this.bytes
+    this.#rest ??= new Rest()
+    this.#rest.payload ??= this.bytes.subarray(this.start, this.end)
+    return this.#rest.payload
   }
 
   /** Bytes of the payload, known without making it. */
@@ -147,8 +202,8 @@ export class Message {
    * @param slab - for payloads that may be small
    */
   own(slab = new PayloadSlab()): void {
-    if (this.#isOwned) return
-    this.#isOwned = true
+    if ((this.#state & 1) === 1) return
+    this.#state |= 1
     const twice = this.payloadLength * 2
     // The second one is a call into the engine.
     if (twice >= this.bytes.length && twice >= this.bytes.buffer.byteLength) return
@@ -157,7 +212,14 @@ export class Message {
     this.start += moved
     this.end += moved
     this.bytes = slab.buffer
-    this.packetAt = from === this.start - moved ? -1 : this.packetAt + 2 * moved
-    this.#payload = undefined
+    this.packetAt = from === this.start - moved ? NO_PACKET : this.packetAt + 2 * moved
+    if (this.#rest !== undefined) this.#rest.payload = undefined
   }
+}
+
+/** What few messages have. */
+class Rest {
+  payload: Uint8Array | undefined = undefined
+  wire: unknown = undefined
+  stored: Promise<void> | undefined = undefined
 }

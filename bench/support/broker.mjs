@@ -144,7 +144,7 @@ serve({
     const retain = (topic) => {
       const chunk = Buffer.from(Buffer.concat([Buffer.from(topic), payload])) // as from a socket: not ours to keep
       const name = chunk.toString('latin1', 0, topic.length)
-      const message = new Message(name, chunk, 0, true, undefined, publisher.info, Date.now(), topic.length)
+      const message = Message.of(name, chunk, 0, true, undefined, publisher.info, Date.now(), topic.length)
       return publisher.publish(message)
     }
     for (let group = 0; group < groups; group++) {

@@ -17,7 +17,7 @@ await storage.setup({ id: 'bench' })
 const publisher = client('publisher')
 for (let i = 0; i < retained; i++) {
   const topic = `site/${i % 100}/device/${i}`
-  storage.storeRetained(new Message(topic, payload, 1, true, undefined, publisher, Date.now()), NEVER)
+  storage.storeRetained(Message.of(topic, payload, 1, true, undefined, publisher, Date.now()), NEVER)
   if (i % PER_BATCH === 0) await storage.durable.unsafe
   if (i % PER_BATCH === 0) progress('retained messages', i + 1, retained)
 }

@@ -71,7 +71,6 @@ export function writePublish(
  */
 export function canBeRelayed(message: Message, start: number, version: ProtocolVersion): void {
   message.packetAt = start * 2 + (version === 5 ? 1 : 0)
-  if (message.wire !== message.topic) message.wire = message.topic
 }
 
 function isAsItCame(
@@ -82,7 +81,7 @@ function isAsItCame(
 ): boolean {
   const { message } = delivery
   if (((message.packetAt & 1) === 1) !== (version === 5)) return false
-  if (delivery.qos !== message.qos || delivery.retain || delivery.dup || topic !== message.wire) return false
+  if (delivery.qos !== message.qos || delivery.retain || delivery.dup || topic !== message.topic) return false
   // Large payloads are not copied. An empty topic stands for an alias.
   if (topicAlias !== 0 || message.payloadLength >= MAX_COPIED_PAYLOAD_BYTES) return false
   return version !== 5 || (message.expiresAtMs === 0 && delivery.subscriptionIds === undefined)
@@ -99,8 +98,8 @@ interface Form {
 }
 
 /**
- * The kept form, if this is a delivery that may use one. `message.wire` is the topic of the packet that may be
- * relayed, as long as all deliveries are such; then it counts deliveries, two bits for each form key; when one has been wanted often enough to pay for keeping it, it holds a list of forms.
+ * The kept form, if this is a delivery that may use one. `message.wire` counts deliveries, two bits for each form key; when
+ * one has been wanted often enough to pay for keeping it, it holds a list of forms.
  */
 function formOf(
   message: Message,
@@ -111,10 +110,10 @@ function formOf(
   // Large payloads are not copied.
   if (message.payloadLength >= MAX_COPIED_PAYLOAD_BYTES) return undefined
   const key = delivery.qos + (delivery.retain ? 3 : 0) + (version === 5 ? 6 : 0) // 0 to 11
-  const wire = message.wire as number | string | Form | undefined
+  const wire = message.wire as number | Form | undefined
   if (typeof wire === 'object')
     return findForm(wire, key, topic) ?? addForm(message, wire, key, version, delivery, topic)
-  const counts = typeof wire === 'number' ? wire : 0
+  const counts = wire ?? 0
   const shift = key * 2
   if (((counts >> shift) & 3) === MAX_UNSHARED)
     return addForm(message, undefined, key, version, delivery, topic)

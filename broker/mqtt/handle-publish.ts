@@ -1,7 +1,7 @@
 /** PUBLISH from a client, and its answer by QoS [MQTT-3.3.4-1]. */
 import type { MessageDropReason } from '../../hooks/hookpoints.ts'
 import { isPromise, type MaybePromise } from '../../model/async.ts'
-import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
+import type { QoS } from '../../model/message.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
 import { answerPublish } from './answer-publish.ts'
@@ -10,6 +10,7 @@ import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
 import { canBeRelayed } from './encode-publish.ts'
 import { handleRun } from './handle-run.ts'
+import { toMessage } from './message-of.ts'
 import { type MqttError, mqttError, protocolError } from './mqtt-error.ts'
 import type { MqttOptions } from './options.ts'
 import { PacketType, type PublishPacket } from './packets.ts'
@@ -43,7 +44,7 @@ export function handlePublish(
   }
 
   const { qos, packetId } = packet
-  const message = toMessage(connection, client, packet)
+  const message = toMessage(connection, client)
   if (isPlain) canBeRelayed(message, start, connection.version)
   // [MQTT-4.3.2-4] [MQTT-4.3.3-8] answered when it is in all sessions it is for
   const code = client.accept(message)
@@ -57,24 +58,6 @@ function notOffered(qos: QoS, { maxQos }: MqttOptions): MqttError {
     ? mqttError('PROTOCOL_VIOLATED', ReasonCode.QoSNotSupported, `QoS ${qos} is not offered`) // [MQTT-3.2.2-11]
     : // [MQTT-3.2.2-14]
       mqttError('PROTOCOL_VIOLATED', ReasonCode.RetainNotSupported, 'retained messages are not offered')
-}
-
-export function toMessage(connection: MqttConnection, client: HubClient, packet: PublishPacket): Message {
-  const { topic, bytes, qos, retain, payloadStart, payloadEnd } = packet
-  const properties = packet.properties as MessageProperties | undefined
-  const message = new Message(
-    topic,
-    bytes,
-    qos,
-    retain,
-    properties,
-    client.info,
-    connection.nowMs,
-    payloadStart,
-    payloadEnd,
-  )
-  message.known = packet.known
-  return message
 }
 
 /** Aliases are per connection and direction [MQTT-3.3.2-7]. */
@@ -123,7 +106,7 @@ function answerCopy(
     const code = packet.dup ? ReasonCode.Success : ReasonCode.PacketIdentifierInUse
     if (!packet.dup) {
       metrics.packetsPublishInuse++
-      dropped(connection, client, packet, 'packet_identifier_in_use')
+      dropped(connection, client, 'packet_identifier_in_use')
       // [MQTT-4.3.3-9] refused, so the next one with this id is a new one. MQTT 3 cannot be told.
       if (connection.version === 5) incoming.delete(packet.packetId)
     }
@@ -133,7 +116,7 @@ function answerCopy(
   if (incoming.size >= most) {
     metrics.packetsPublishDropped++
     metrics.messagesDroppedReceiveMaximum++
-    dropped(connection, client, packet, 'receive_maximum_exceeded') // [MQTT-3.3.4-7]
+    dropped(connection, client, 'receive_maximum_exceeded') // [MQTT-3.3.4-7]
     throw mqttError(
       'LIMIT_EXCEEDED',
       ReasonCode.ReceiveMaximumExceeded,
@@ -144,15 +127,10 @@ function answerCopy(
 }
 
 /** Tells hooks of a message that is not published. */
-function dropped(
-  connection: MqttConnection,
-  client: HubClient,
-  packet: PublishPacket,
-  reason: MessageDropReason,
-): void {
+function dropped(connection: MqttConnection, client: HubClient, reason: MessageDropReason): void {
   const { hooks } = connection.context.hub
   if (!hooks.has('message.dropped')) return
-  const message = toMessage(connection, client, packet)
+  const message = toMessage(connection, client)
   message.topic = client.info.mountpoint + message.topic
   hooks.run('message.dropped', message, reason)
 }

@@ -6,14 +6,15 @@
 import type { PublishDecision } from '../../hooks/hookpoints.ts'
 import type { MaybePromise } from '../../model/async.ts'
 import { Message } from '../../model/message.ts'
+import type { MessageHead } from '../../model/message-head.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import type { HubClient } from '../client.ts'
 import type { Batch } from '../message-run.ts'
 import { answerPublish } from './answer-publish.ts'
 import type { MqttConnection } from './connection.ts'
 import { canBeRelayed } from './encode-publish.ts'
+import { headOf } from './message-of.ts'
 import type { MqttContext } from './options.ts'
-import type { PublishPacket } from './packets.ts'
 import { RunOfPackets } from './run-of-packets.ts'
 
 /** Messages at QoS 1 that are made before they are handed over: more of them would push each other out of the cache. */
@@ -68,6 +69,7 @@ function handlePackets(
   let end = packet.payloadEnd
   let next = second
   if (!context.hub.beginPackets(client, packet, version === 5, start, end)) return false
+  const head = headOf(connection, client)
   const isSeen = publishing.isUsedByAll
   let { keepsNothing } = publishing
   let spare = isSeen && keepsNothing ? takeSpare(context) : undefined
@@ -77,10 +79,11 @@ function handlePackets(
       // A hook may attach another one.
       keepsNothing &&= publishing.keepsNothing
       if (!keepsNothing) spare = undefined
-      const message = messageOf(connection, client, at, packets.payloadOf(at), end, spare)
+      const message = messageOf(connection, head, at, packets.payloadOf(at), end, spare)
       spare = message
       const decision = publishing.foldPlain(message)
-      if (decision !== message || isChanged(message, packet) || !run.extend(end)) {
+      // What hooks change in place holds for this message alone.
+      if (decision !== message || message.head !== head || !run.extend(end)) {
         endRun(connection, client, count)
         return goOnAlone(connection, client, message, 0, decision)
       }
@@ -116,14 +119,15 @@ function handleMessages(
   let end = packet.payloadEnd
   let next = second
   if (!context.hub.beginMessages(client, packet, batch)) return false
+  const head = headOf(connection, client)
   const isSeen = publishing.isUsedByAll
   for (;;) {
-    const message = messageOf(connection, client, at, packets.payloadOf(at), end)
+    const message = messageOf(connection, head, at, packets.payloadOf(at), end)
     connection.handledTo = end
     messages.push(message)
     ids.push(packets.idOf(at))
     const decision = isSeen ? publishing.foldPlain(message) : message
-    if (decision !== message || (isSeen && isChanged(message, packet)) || !kernel.run.add()) {
+    if (decision !== message || message.head !== head || !kernel.run.add()) {
       endRun(connection, client, messages.length)
       return goOnAlone(connection, client, message, ids.at(-1) as number, decision) ?? batch.waits
     }
@@ -169,31 +173,23 @@ function takeSpare(context: MqttContext): Message | undefined {
 }
 
 /**
+ * @param head - of all messages of the run
  * @param at - where its packet begins
  * @param spare - what it may be made of
  */
 function messageOf(
-  connection: MqttConnection,
-  client: HubClient,
+  { publishPacket: { bytes }, version }: MqttConnection,
+  head: MessageHead,
   at: number,
   start: number,
   end: number,
   spare?: Message,
 ): Message {
-  const { topic, known, bytes, qos } = connection.publishPacket
-  const { nowMs } = connection
   let message = spare
-  if (message === undefined) {
-    message = new Message(topic, bytes, qos, false, undefined, client.info, nowMs, start, end)
-    message.known = known
-  } else message.become(topic, known, bytes, client.info, nowMs, start, end)
-  canBeRelayed(message, at, connection.version)
+  if (message === undefined) message = new Message(head, bytes, start, end)
+  else message.become(head, bytes, start, end)
+  canBeRelayed(message, at, version)
   return message
-}
-
-/** Hooks may do so in place, as long as it is not routed: it is not like the others any more. */
-function isChanged(message: Message, packet: PublishPacket): boolean {
-  return message.topic !== packet.topic || message.expiresAtMs !== 0
 }
 
 /** @param count - messages that were published; the first one's packet has been counted */

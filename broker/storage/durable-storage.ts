@@ -203,5 +203,5 @@ class Durable implements DurableStore {
 function asMessage(message: Message | { topic: string; payload: Uint8Array }): Message {
   if (message instanceof Message) return message
   const { topic, payload, qos = 0 } = message as { topic: string; payload: Uint8Array; qos?: QoS }
-  return new Message(topic, Buffer.from(payload), qos, true, undefined, undefined, Date.now())
+  return Message.of(topic, Buffer.from(payload), qos, true, undefined, undefined, Date.now())
 }

@@ -85,7 +85,7 @@ export class MessageDecoder {
     const publisher = (flags & PUBLISHER) === 0 ? undefined : this.#publisher(reader)
     const properties = (flags & PROPERTIES) === 0 ? undefined : decodeProperties(reader.text(reader.u32()))
     if (reader.at > reader.bytes.length || topic === '') throw new RangeError('record is cut short')
-    const message = new Message(
+    const message = Message.of(
       topic,
       reader.bytes,
       qosOf(flags),

@@ -22,6 +22,6 @@ function attachHooks({ hooks, hub }: Hubbub): void {
   // Only notified; what it returns does not matter.
   hooks.add('client.connected', 'greet', (client) => {
     const hello = Buffer.from(`hello ${client.clientId}`)
-    return hub.publish(new Message('news', hello, 0, false, undefined, undefined, Date.now()))
+    return hub.publish(Message.of('news', hello, 0, false, undefined, undefined, Date.now()))
   })
 }

@@ -148,7 +148,7 @@ class LineChannel implements StreamChannel<string>, Receiver {
   #publish(client: Client, topic: string, text: string): MaybePromise<void> {
     if (!isValidTopicName(topic)) throw new BrokerError('TOPIC_INVALID', 'not a topic')
     const now = this.#context.now()
-    const message = new Message(topic, Buffer.from(text), 0, false, undefined, client.info, now)
+    const message = Message.of(topic, Buffer.from(text), 0, false, undefined, client.info, now)
     return andThen(client.publish(message), (code) => this.#answer(code))
   }
 

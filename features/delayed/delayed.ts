@@ -268,7 +268,7 @@ export class DelayedPublish {
   #publish({ id, message, topic }: Waiting): MaybePromise<void> {
     const { bytes, qos, retain, properties, publisher, start, end } = message
     const { hub, log, now, isBanned, records } = this.#surroundings
-    const due = new Message(topic, bytes, qos, retain, properties, publisher, now(), start, end)
+    const due = Message.of(topic, bytes, qos, retain, properties, publisher, now(), start, end)
     try {
       if (publisher !== undefined && isBanned?.(publisher)) {
         log.debug({ client: publisher.key, topic }, 'delayed message dropped, its publisher is banned')

@@ -140,7 +140,7 @@ export class SysTopics {
   #announce(topic: string, text: string, retain: boolean, isChanged: boolean): void {
     const { hub, log, now } = this.#surroundings
     const failed = (error: unknown) => log.error({ topic, error }, 'not published')
-    const message = new Message(topic, Buffer.from(text), 0, retain, undefined, undefined, now())
+    const message = Message.of(topic, Buffer.from(text), 0, retain, undefined, undefined, now())
     try {
       const announced = hub.kernel.announce(message, isChanged)
       if (isPromise(announced)) announced.catch(failed)

@@ -35,7 +35,7 @@ export class Anonymous {
       if (client === undefined) return undefined
       const { bytes, start, retain } = frame
       return client.publish(
-        new Message(
+        Message.of(
           topic,
           bytes,
           0,

@@ -298,7 +298,7 @@ export class SnChannel implements DatagramHandler, Receiver {
     }
     const { bytes, start, retain } = frame
     const nowMs = context.now()
-    const message = new Message(topic, bytes, qos, retain, undefined, client.info, nowMs, start, bytes.length)
+    const message = Message.of(topic, bytes, qos, retain, undefined, client.info, nowMs, start, bytes.length)
     const published = client.publish(message)
     if (isPromise(published)) return published.then((code) => this.#published(frame, code))
     this.#published(frame, published)

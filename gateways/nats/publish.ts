@@ -1,5 +1,6 @@
 import type { ClientInfo } from '../../model/client-info.ts'
 import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
+import { MessageHead } from '../../model/message-head.ts'
 import type { NatsFrame } from './frame.ts'
 import { headersOf } from './headers.ts'
 import { answerTarget, isAnswer, requestProperties } from './request-reply.ts'
@@ -16,9 +17,13 @@ export function messageOfPublish(
   if (subject.topic === undefined) return undefined
   const isPlain = frame.text === '' && frame.op === 'PUB'
   if (isPlain && !isAnswer(subject)) {
-    const message = new Message(subject.topic, bytes, qos, false, undefined, publisher, nowMs, payload, end)
-    message.known = subject.known
-    return message
+    const { topic, known } = subject
+    return new Message(
+      new MessageHead(topic, qos, false, undefined, publisher, nowMs, known),
+      bytes,
+      payload,
+      end,
+    )
   }
   const target = isAnswer(subject)
     ? answerTarget(subject)
@@ -26,7 +31,7 @@ export function messageOfPublish(
   const properties = propertiesOf(frame, publisher.mountpoint)
   if (target === undefined || properties === undefined) return undefined
   if (target.correlationData !== undefined) properties.correlationData = target.correlationData
-  return new Message(target.topic, bytes, qos, false, properties, publisher, nowMs, payload, end)
+  return Message.of(target.topic, bytes, qos, false, properties, publisher, nowMs, payload, end)
 }
 
 function propertiesOf(frame: NatsFrame, mountpoint: string): MessageProperties | undefined {

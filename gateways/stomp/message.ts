@@ -53,7 +53,7 @@ export function violated(text: string): BrokerError {
 export function messageOfSend(frame: StompFrame, publisher: ClientInfo, nowMs: number): Message {
   const { headers, body } = frame
   const topic = destinationOf(frame)
-  return new Message(topic, body, qosOf(headers), retainOf(headers), propertiesOf(headers), publisher, nowMs)
+  return Message.of(topic, body, qosOf(headers), retainOf(headers), propertiesOf(headers), publisher, nowMs)
 }
 
 function qosOf(headers: StompHeaders): QoS {

@@ -320,7 +320,7 @@ describe('answers of hooks', () => {
       const { qos, retain, properties, publisher, timestampMs } = decision
       const payload = Buffer.from(`<${Buffer.from(decision.payload).toString()}>`)
       return {
-        ok: new Message(`new/${decision.topic}`, payload, qos, retain, properties, publisher, timestampMs),
+        ok: Message.of(`new/${decision.topic}`, payload, qos, retain, properties, publisher, timestampMs),
       }
     })
     const sub = await connect(hub, 'sub')
@@ -380,7 +380,7 @@ describe('answers of hooks', () => {
     hub.hooks.add('message.delivered', 'test', (message, { clientId }) => {
       if (clientId !== 'changed') return undefined
       const { topic, qos, retain, properties, publisher, timestampMs } = message
-      return { ok: new Message(topic, Buffer.from('new'), qos, retain, properties, publisher, timestampMs) }
+      return { ok: Message.of(topic, Buffer.from('new'), qos, retain, properties, publisher, timestampMs) }
     })
     const changed = await connect(hub, 'changed', KEPT)
     const plain = await connect(hub, 'plain')

@@ -12,7 +12,7 @@ const byTopic = new Map([
 const LOWEST: Priorities = { byTopic, others: 'lowest' }
 
 function delivery(topic: string, payload = '', qos: QoS = 1): SessionDelivery {
-  const message = new Message(topic, Buffer.from(payload), qos, false, undefined, undefined, 0)
+  const message = Message.of(topic, Buffer.from(payload), qos, false, undefined, undefined, 0)
   return new SessionDelivery(message, qos, false, undefined)
 }
 

@@ -178,5 +178,5 @@ test('a subscription that comes while the last one before it is being read and c
 })
 
 function retained(topic: string): Message {
-  return new Message(topic, Buffer.from('x'), 0, true, undefined, undefined, 0)
+  return Message.of(topic, Buffer.from('x'), 0, true, undefined, undefined, 0)
 }

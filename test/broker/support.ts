@@ -133,7 +133,7 @@ export function publish(
   qos: QoS = 0,
   { retain = false, properties }: { retain?: boolean; properties?: MessageProperties } = {},
 ) {
-  const message = new Message(
+  const message = Message.of(
     topic,
     Buffer.from(payload),
     qos,

@@ -172,7 +172,7 @@ test('rewrite rules that delay every message delay each of them once', async () 
 test('the payload is kept, whatever becomes of the bytes it came in', async () => {
   const { hub, receiver } = await start()
   const chunk = Buffer.alloc(64 * 1024, 'payload')
-  await hub.publish(new Message('$delayed/5/a', chunk, 0, false, undefined, undefined, START, 0, 7))
+  await hub.publish(Message.of('$delayed/5/a', chunk, 0, false, undefined, undefined, START, 0, 7))
   chunk.fill(0)
   vi.advanceTimersByTime(5000)
   expect(receiver.texts).toEqual(['a=payload'])
@@ -331,7 +331,7 @@ test('however many wait, there is one timer', async () => {
   const { hub, feature } = await start()
   for (let i = 0; i < 100_000; i++) {
     const topic = `$delayed/${1 + ((i * 7919) % 1000)}/t`
-    await hub.publish(new Message(topic, Buffer.from('x'), 0, false, undefined, undefined, START))
+    await hub.publish(Message.of(topic, Buffer.from('x'), 0, false, undefined, undefined, START))
   }
   expect(feature.count).toBe(100_000)
   expect(vi.getTimerCount()).toBe(1)

@@ -106,7 +106,7 @@ describe('heartbeat', () => {
     expect(stored).toHaveBeenCalledTimes(3)
     vi.advanceTimersByTime(MINUTE)
     expect(stored).toHaveBeenCalledTimes(3)
-    const nothing = new Message('$SYS/brokers', Buffer.alloc(0), 0, true, undefined, undefined, Date.now())
+    const nothing = Message.of('$SYS/brokers', Buffer.alloc(0), 0, true, undefined, undefined, Date.now())
     void hub.kernel.announce(nothing)
     vi.advanceTimersByTime(30_000)
     expect(hub.kernel.storage.hasRetained('$SYS/brokers')).toBe(true)

@@ -342,7 +342,7 @@ test('a fold point tells whether its functions keep nothing, but those for topic
 })
 
 describe('a message whose topic does not begin with $', () => {
-  const message = (topic: string) => new Message(topic, Buffer.from('x'), 0, false, undefined, undefined, 0)
+  const message = (topic: string) => Message.of(topic, Buffer.from('x'), 0, false, undefined, undefined, 0)
   const reservedSees = (change: FoldFunction<'message.publish'>) => {
     const bus = new HookBus()
     const seen = vi.fn()

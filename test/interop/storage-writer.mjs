@@ -28,7 +28,7 @@ for (let turn = 0; ; turn++) {
   }
   for (let i = 0; i < 5; i++) {
     const text = `${round}.${turn}.${i}`
-    const message = new Message(
+    const message = Message.of(
       't',
       Buffer.from(text + '.'.repeat(i * 100)),
       1,
@@ -45,7 +45,7 @@ for (let turn = 0; ; turn++) {
       if (turn % 7 !== 0) waiting.push({ id, key, delivery })
     }
   }
-  const retained = new Message('r', Buffer.from(String(turn)), 1, true, undefined, undefined, Date.now())
+  const retained = Message.of('r', Buffer.from(String(turn)), 1, true, undefined, undefined, Date.now())
   storage.storeRetained(retained, Infinity)
   safe.push(`r${round * 1e9 + turn}\n`)
   await storage.durable.unsafe

@@ -145,7 +145,7 @@ test.each([0, 1, 8, 9, 100, 127, 128, 16_383])('a payload of %i bytes is copied'
 
 test('a payload from 16 KB on is handed over, and does not pin the chunk it came in', () => {
   const chunk = Buffer.alloc(65_536, 'p')
-  const of = new Message('t', chunk, 2, false, undefined, undefined, 0, 10, 10 + 16_384)
+  const of = Message.of('t', chunk, 2, false, undefined, undefined, 0, 10, 10 + 16_384)
   for (let i = 0; i < 6; i++) {
     const outbox = new TestOutbox()
     writePublish(outbox, 5, delivery(of, { qos: 1, packetId: i + 1 }), 't', 0, NO_LIMIT, 0)

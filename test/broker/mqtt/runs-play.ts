@@ -86,19 +86,11 @@ export function textOf({ payload }: Message): string {
 }
 
 export function otherOf(message: Message, topic: string, payload = 'changed'): Message {
-  return new Message(
-    topic,
-    Buffer.from(payload),
-    message.qos,
-    false,
-    undefined,
-    message.publisher,
-    Date.now(),
-  )
+  return Message.of(topic, Buffer.from(payload), message.qos, false, undefined, message.publisher, Date.now())
 }
 
 export function own(topic: string, payload: string, qos: QoS = 0): Message {
-  return new Message(topic, Buffer.from(payload), qos, false, undefined, undefined, Date.now())
+  return Message.of(topic, Buffer.from(payload), qos, false, undefined, undefined, Date.now())
 }
 
 export const ACTS: [what: string, act: (world: World, message: Message) => unknown][] = [
@@ -144,7 +136,7 @@ export const ACTS: [what: string, act: (world: World, message: Message) => unkno
     ({ hub }, message) => {
       const subscriber = hub.client('one')
       void subscriber?.publish(
-        new Message('t', message.payload, 1, false, undefined, subscriber.info, Date.now()),
+        Message.of('t', message.payload, 1, false, undefined, subscriber.info, Date.now()),
       )
     },
   ],

@@ -118,7 +118,7 @@ export function message(
   payload: Uint8Array | string,
   properties?: MessageProperties,
 ): Message {
-  return new Message(topic, Buffer.from(payload), 2, false, properties, undefined, 0)
+  return Message.of(topic, Buffer.from(payload), 2, false, properties, undefined, 0)
 }
 
 export function delivery(of: Message, more: Partial<Delivery> & { qos?: QoS } = {}): Delivery {

@@ -18,7 +18,7 @@ describe("Aedes' contract: memory", () => {
 describe('our contract: memory', () => {
   const never = Number.POSITIVE_INFINITY
   const retained = (topic: string, payload = topic) =>
-    new Message(topic, Buffer.from(payload), 1, true, undefined, undefined, Date.now())
+    Message.of(topic, Buffer.from(payload), 1, true, undefined, undefined, Date.now())
 
   async function topicsOf(storage: MemoryStorage, filter: string): Promise<string[]> {
     const cursor = storage.retained(filter)

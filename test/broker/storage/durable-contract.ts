@@ -175,7 +175,7 @@ export function durableContract(name: string, makePlace: MakePlace): void {
         ] as [string, string][],
       }
       const bytes = Buffer.from('..payload..')
-      const original = new Message('t/ä', bytes, 2, true, properties, publisher, 1_700_000_000_123.5, 2, 9)
+      const original = Message.of('t/ä', bytes, 2, true, properties, publisher, 1_700_000_000_123.5, 2, 9)
       const after = await reopened(t, ({ durable: { sessions } }) => {
         sessions.save(sessionRecord('c'))
         sessions.added(

@@ -155,7 +155,7 @@ export function message(
   properties?: MessageProperties,
   publisher?: ClientInfo,
 ): Message {
-  return new Message(topic, Buffer.from(payload), 1, false, properties, publisher, 1_700_000_000_000)
+  return Message.of(topic, Buffer.from(payload), 1, false, properties, publisher, 1_700_000_000_000)
 }
 
 export function delivery(

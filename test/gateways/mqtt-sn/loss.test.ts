@@ -146,7 +146,7 @@ test('topics are registered, and a number means the same topic however often it 
   expect(ids.size).toBe(COUNT)
   await peer.until(sized(`12200001${hex('w/+')}`), /^08132000000001/)
   const publish = (topic: string, payload: string) =>
-    broker.hub.publish(new Message(topic, Buffer.from(payload), 1, false, undefined, undefined, Date.now()))
+    broker.hub.publish(Message.of(topic, Buffer.from(payload), 1, false, undefined, undefined, Date.now()))
   for (const [i, payload] of PAYLOADS.entries()) await publish(`w/${i}`, payload)
   while (onceEach(peer.got).length < COUNT) await peer.hear()
   expect(onceEach(peer.got)).toEqual(PAYLOADS)

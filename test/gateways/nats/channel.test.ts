@@ -17,7 +17,7 @@ afterEach(() => {
 })
 
 function publish(topic: string, payload: string, properties?: MessageProperties, retain = false): void {
-  bed.broker.publish(new Message(topic, Buffer.from(payload), 0, retain, properties, undefined, Date.now()))
+  bed.broker.publish(Message.of(topic, Buffer.from(payload), 0, retain, properties, undefined, Date.now()))
 }
 
 describe('INFO', () => {

@@ -15,7 +15,7 @@ afterEach(() => {
 })
 
 function publish(topic: string, payload: string, qos: QoS = 0, properties?: MessageProperties): void {
-  bed.broker.publish(new Message(topic, Buffer.from(payload), qos, false, properties, undefined, Date.now()))
+  bed.broker.publish(Message.of(topic, Buffer.from(payload), qos, false, properties, undefined, Date.now()))
 }
 
 function subscribe(peer: StompPeer, id: string, destination: string, ack = 'auto'): void {

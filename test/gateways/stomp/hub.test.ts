@@ -11,7 +11,7 @@ async function start(changes: StompChanges = {}) {
   onTestFinished(() => hub.stop())
   const bed = stompBed(changes, { connect: (...args) => hub.connect(...args) })
   const publish = (topic: string, payload: string, qos: QoS = 0, retain = false) =>
-    hub.publish(new Message(topic, Buffer.from(payload), qos, retain, undefined, undefined, Date.now()))
+    hub.publish(Message.of(topic, Buffer.from(payload), qos, retain, undefined, undefined, Date.now()))
   return { hub, bed, publish }
 }
 

@@ -82,7 +82,7 @@ test('an update leaves clients alone, a stop tells them', async () => {
   socket.write('CONNECT\naccept-version:1.2\n\n\0SUBSCRIBE\nid:0\ndestination:a\nreceipt:r\n\n\0')
   while (!text.includes('RECEIPT')) await once(socket, 'data')
   await host.update({ ...host.config, mountpoint: 'new/' })
-  broker.publish(new Message('a', Buffer.from('still here'), 0, false, undefined, undefined, Date.now()))
+  broker.publish(Message.of('a', Buffer.from('still here'), 0, false, undefined, undefined, Date.now()))
   while (!text.includes('still here')) await once(socket, 'data')
   await Promise.all([once(socket, 'close'), host.stop(AbortSignal.timeout(5_000))])
   expect(text).toContain('Server shutting down')

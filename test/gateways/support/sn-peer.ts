@@ -41,7 +41,7 @@ export const publishTo = (
   qos: QoS = 0,
   retain = false,
 ) =>
-  broker.hub.publish(new Message(topic, Buffer.from(payload), qos, retain, undefined, undefined, Date.now()))
+  broker.hub.publish(Message.of(topic, Buffer.from(payload), qos, retain, undefined, undefined, Date.now()))
 
 /** Hears what is published, as an MQTT client would. */
 export function overhear({ broker }: Started, seen: string[] = []): string[] {
