@@ -16,7 +16,7 @@ import { Kernel } from './kernel.ts'
 import { logIn, refuse } from './logging-in.ts'
 import type { Batch, Sight } from './message-run.ts'
 import { Metrics } from './metrics.ts'
-import { beginsWithDollar, DOLLAR } from './reserved-topics.ts'
+import { beginsWithDollar } from './reserved-topics.ts'
 import { Retainer, type RetainerOptions } from './retainer.ts'
 import { ExclusiveTopics } from './routing/exclusive.ts'
 import type { Route } from './routing/route.ts'
@@ -222,7 +222,7 @@ export class Hub {
 
   /** Begins a run of packets at QoS 0 of a client with the first one, `bytes[start..end)`. @returns see `MessageRun` */
   beginPackets(client: HubClient, first: Sight, isV5: boolean, start: number, end: number): boolean {
-    if (!this.#takesRuns(client, first.topic, 0)) return false
+    if (!this.#takesRuns(client, first, 0)) return false
     const { maxTopicLevels } = this.limitsOf(client.info)
     return this.kernel.run.beginPackets(first, client.info, maxTopicLevels, isV5, start, end)
   }
@@ -234,7 +234,7 @@ export class Hub {
     if (used['message.puback'] || this.durable?.refusal !== undefined) return false
     // Hooks that do something as a message comes to one client do it before the next message is looked at.
     if (used['message.delivered'] || used['delivery.completed'] || used['delivery.dropped']) return false
-    if (!this.#takesRuns(client, first.topic, 1)) return false
+    if (!this.#takesRuns(client, first, 1)) return false
     const { maxTopicLevels } = this.limitsOf(client.info)
     return this.kernel.run.beginMessages(first, client.info, maxTopicLevels, batch)
   }
@@ -257,10 +257,10 @@ export class Hub {
   }
 
   /** Not where each message is changed, or somebody has to be asked about each. */
-  #takesRuns(client: HubClient, topic: string, qos: QoS): boolean {
+  #takesRuns(client: HubClient, { topic, known }: Sight, qos: QoS): boolean {
     const { messageExpiryMs } = this.limitsOf(client.info)
     if (client.info.mountpoint !== '' || messageExpiryMs !== Number.POSITIVE_INFINITY) return false
-    return topic.charCodeAt(0) !== DOLLAR && client.isKnownToPublish(topic, qos)
+    return known?.isDollar === false && client.isKnownToPublish(topic, qos)
   }
 
   async #stop(): Promise<void> {

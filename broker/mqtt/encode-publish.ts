@@ -14,7 +14,7 @@ import type { TopicBytes } from './topic-bytes.ts'
 import { putBinary, putString, putU16, putU32, putVarint, utf8Length, varintLength } from './write.ts'
 
 /** From here on a payload is handed to the outbox as it is: copying it would cost more than a second buffer in the write. */
-const MAX_COPIED_PAYLOAD_BYTES = 16_384
+export const MAX_COPIED_PAYLOAD_BYTES = 16_384
 
 /** Deliveries of a form until its bytes are kept: for two or three subscribers keeping costs more than it saves. */
 const MAX_UNSHARED = 3

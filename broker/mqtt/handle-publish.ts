@@ -9,7 +9,7 @@ import { answerWhenSafe } from './answers.ts'
 import type { MqttConnection } from './connection.ts'
 import { decodePublish } from './decode-publish.ts'
 import { canBeRelayed } from './encode-publish.ts'
-import { handleRun } from './handle-run.ts'
+import { handleAlone, handleRun } from './handle-run.ts'
 import { toMessage } from './message-of.ts'
 import { type MqttError, mqttError, protocolError } from './mqtt-error.ts'
 import type { MqttOptions } from './options.ts'
@@ -32,9 +32,12 @@ export function handlePublish(
   if (packet.properties?.topicAlias !== undefined) resolveAlias(connection, packet)
   if (packet.qos > options.maxQos || (packet.retain && !options.retainAvailable))
     throw notOffered(packet.qos, options)
-  // Where the topic was another one before, it will hardly be the same in the next packet.
-  if (isPlain && packet.known === known && packet.qos < 2 && end < limit && start >= connection.singlyTo) {
-    const handled = handleRun(connection, client, start, limit)
+  if (isPlain && packet.qos < 2 && start >= connection.singlyTo) {
+    // Where the topic was another one before, it will hardly be the same in the next packet.
+    const handled =
+      packet.known === known && end < limit
+        ? handleRun(connection, client, start, limit)
+        : handleAlone(connection, client, start)
     if (handled !== false) return handled
   }
   // [MQTT-4.3.2-5] no copies at QoS 1: an id that was answered is a new message

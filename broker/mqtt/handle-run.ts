@@ -12,7 +12,7 @@ import type { HubClient } from '../client.ts'
 import type { Batch } from '../message-run.ts'
 import { answerPublish } from './answer-publish.ts'
 import type { MqttConnection } from './connection.ts'
-import { canBeRelayed } from './encode-publish.ts'
+import { canBeRelayed, MAX_COPIED_PAYLOAD_BYTES } from './encode-publish.ts'
 import { headOf } from './message-of.ts'
 import type { MqttContext } from './options.ts'
 import { RunOfPackets } from './run-of-packets.ts'
@@ -33,9 +33,8 @@ export function handleRun(
   start: number,
   limit: number,
 ): MaybePromise<void> | false {
-  const { publishPacket, context, version, options, transport } = connection
-  // A pace is charged for each packet.
-  if (transport.pace !== undefined) return false
+  const { publishPacket, context, version, options } = connection
+  if (!isFit(connection)) return false
   const packets = new RunOfPackets(
     publishPacket,
     version,
@@ -45,13 +44,31 @@ export function handleRun(
     context.topics,
   )
   const second = packets.endOf(publishPacket.payloadEnd)
-  if (second === 0) return false
+  if (second === 0) return handleAlone(connection, client, start)
   const handled =
     publishPacket.qos === 0
       ? handlePackets(connection, client, packets, start, second)
       : handleMessages(connection, client, packets, start, second)
   if (handled === false) connection.singlyTo = limit
   return handled
+}
+
+/** The same for one packet with which no others go on: at QoS 0 no message has to be made of it either. */
+export function handleAlone(connection: MqttConnection, client: HubClient, start: number): false | undefined {
+  const { publishPacket: packet, context, version } = connection
+  const { hub } = context
+  const { run } = hub.kernel
+  if (packet.qos !== 0 || hub.publishing.isUsedByAll || !isFit(connection)) return false
+  if (!hub.beginPackets(client, packet, version === 5, start, packet.payloadEnd)) return false
+  if (!run.extend(packet.payloadEnd)) return false
+  connection.leftNothing(start)
+  endRun(connection, client, 1)
+  return undefined
+}
+
+/** A pace is charged for each packet, and what is large is not copied for each who is to have it. */
+function isFit({ transport, publishPacket: { payloadStart, payloadEnd } }: MqttConnection): boolean {
+  return transport.pace === undefined && payloadEnd - payloadStart < MAX_COPIED_PAYLOAD_BYTES
 }
 
 /** At QoS 0: nobody is answered, and messages are only made for hooks to see. */

@@ -9,30 +9,9 @@ export function toMessage(connection: MqttConnection, client: HubClient): Messag
   return new Message(headOf(connection, client), bytes, payloadStart, payloadEnd)
 }
 
-/** The head of that message. The one before it may have had the same. */
-export function headOf(connection: MqttConnection, client: HubClient): MessageHead {
-  const { nowMs, lastHead } = connection
-  const { topic, known, qos, retain, properties } = connection.publishPacket
-  const isSame =
-    lastHead !== undefined &&
-    lastHead.known === known &&
-    lastHead.topic === topic &&
-    lastHead.timestampMs === nowMs &&
-    lastHead.qos === qos &&
-    lastHead.retain === retain &&
-    lastHead.properties === properties &&
-    lastHead.publisher === client.info
-  if (isSame) return lastHead
-  const { info } = client
-  const head = new MessageHead(
-    topic,
-    qos,
-    retain,
-    properties as MessageProperties | undefined,
-    info,
-    nowMs,
-    known,
-  )
-  connection.lastHead = head
-  return head
+/** The head of that message. */
+export function headOf({ publishPacket, nowMs }: MqttConnection, { info }: HubClient): MessageHead {
+  const { topic, known, qos, retain } = publishPacket
+  const properties = publishPacket.properties as MessageProperties | undefined
+  return new MessageHead(topic, qos, retain, properties, info, nowMs, known)
 }

@@ -30,6 +30,7 @@ export class SubscriptionEntry implements Target {
   readonly retainAsPublished: boolean
   readonly identifiers: readonly number[] | undefined
   readonly parts = undefined
+  #alone: readonly Target[] | undefined
 
   constructor(session: Session, subscription: Subscription, filter: string, group: SharedGroup | undefined) {
     this.session = session
@@ -40,6 +41,12 @@ export class SubscriptionEntry implements Target {
     this.noLocal = subscription.noLocal
     this.retainAsPublished = subscription.retainAsPublished
     this.identifiers = subscription.identifier === 0 ? undefined : [subscription.identifier]
+  }
+
+  /** Targets of all topics that only this one matches. One list for thousands of topics stays in the processor's cache. */
+  get alone(): readonly Target[] {
+    this.#alone ??= [this]
+    return this.#alone
   }
 }
 

@@ -51,7 +51,7 @@ export class Router {
 
   /** The same for a message's topic, quicker where that is known already. */
   routeOf({ topic, known }: Pick<Message, 'topic' | 'known'>): Route {
-    if (known === undefined || known.name !== topic) return this.route(topic)
+    if (known === undefined) return this.route(topic)
     const last = known.route as CachedRoute | undefined
     if (last !== undefined && this.#cache.isCurrent(last)) return last
     const route = this.route(topic)
@@ -167,7 +167,9 @@ export class Router {
 /** One for each session, in no particular order. */
 function targetsOf(entries: SubscriptionEntry[]): readonly Target[] {
   if (entries.length === 0) return NO_TARGETS
-  if (entries.length === 1 || areOfDifferentSessions(entries)) return entries
+  const [first] = entries
+  if (entries.length === 1 && first !== undefined) return first.alone
+  if (areOfDifferentSessions(entries)) return entries
   const bySession = new Map<unknown, SubscriptionEntry[]>()
   for (const entry of entries) {
     const parts = bySession.get(entry.session)

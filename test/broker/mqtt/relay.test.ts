@@ -4,7 +4,7 @@ import type { Hub, HubOptions } from '../../../broker/hub.ts'
 import type { ProtocolVersion } from '../../../broker/mqtt/packets.ts'
 import { HUB_OPTIONS, startHub } from '../support.ts'
 import { connected, type RawPeer, subscribe, text, u16 } from './raw-peer.ts'
-import { atOnce, type Feed, type PeerWish, series, singly, World } from './runs-support.ts'
+import { atOnce, type Feed, oneByOne, type PeerWish, series, singly, World } from './runs-support.ts'
 import { packet } from './support.ts'
 
 let hub: Hub
@@ -94,6 +94,22 @@ test('a packet that is larger than the subscriber takes is not sent', () => {
   expect(sub.said()).toEqual(['publish a=short q0'])
 })
 
+test('a large packet is not copied for each who gets it, whether others follow it or not', () => {
+  const large = 'x'.repeat(20_000)
+  const subs = ['one', 'two'].map((id) => subscribing(4, id, 'a', 0))
+  const pub = connected(hub, 4, { id: 'pub', options: { maxPacketBytes: 30_000 } })
+  pub.send(publishing(4, 'a', 'm0'), publishing(4, 'a', 'm1'))
+  for (const sub of subs) sub.said()
+  const append = subs.map(({ transport }) => vi.spyOn(transport.outbox, 'append'))
+  for (const packets of [[large], [large, 'short'], ['short', large, 'short', 'short']]) {
+    pub.send(Buffer.concat(packets.map((payload) => publishing(4, 'a', payload))))
+    for (const sub of subs) expect(sub.said()).toEqual(packets.map((payload) => `publish a=${payload} q0`))
+    const sizes = append.map((spy) => spy.mock.calls.map(([bytes]) => bytes.length))
+    expect(sizes, `${packets.length} packets`).toEqual([[20_000], [20_000]])
+    for (const spy of append) spy.mockClear()
+  }
+})
+
 describe('what a run of packets is not passed on as it came for', () => {
   interface Case {
     options?: Partial<HubOptions>
@@ -154,8 +170,11 @@ describe('what a run of packets is not passed on as it came for', () => {
 
   test.each(cases)('%s', async (_, one) => {
     vi.useFakeTimers({ toFake: ['Date'] })
-    for (const qos of [0, 1] as const)
-      expect(await play(atOnce, one, qos)).toEqual(await play(singly, one, qos))
+    for (const qos of [0, 1] as const) {
+      const wanted = await play(singly, one, qos)
+      expect(await play(oneByOne, one, qos)).toEqual(wanted)
+      expect(await play(atOnce, one, qos)).toEqual(wanted)
+    }
     vi.useRealTimers()
   })
 })
@@ -174,6 +193,7 @@ test('a subscriber that is congested until it has read half gets none of a run, 
   }
   const outcome = await play(atOnce)
   expect(outcome).toEqual(await play(singly))
+  expect(outcome).toEqual(await play(oneByOne))
   expect(outcome.got.sub).toBe('open ')
 })
 
@@ -194,6 +214,7 @@ test('a run at QoS 0 does not pass what waits in the queue of its subscriber', a
   }
   const { sessions, outcome } = await play(atOnce)
   expect({ sessions, outcome }).toEqual(await play(singly))
+  expect({ sessions, outcome }).toEqual(await play(oneByOne))
   expect(sessions[2]).toMatchObject({ queue: 8, inflight: 1 })
   expect(outcome.sessions[2]).toMatchObject({ queue: 0, sent: 9 })
 })

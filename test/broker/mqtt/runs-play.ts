@@ -10,6 +10,7 @@ import {
   atOnce,
   type countRuns,
   type Feed,
+  oneByOne,
   type PeerWish,
   series,
   shown,
@@ -57,6 +58,8 @@ export async function playBoth(
 ) {
   runs.take()
   const wanted = await play(singly, setup, wish)
+  expect(runs.take()).toBe(0)
+  expect(await play(oneByOne, setup, wish)).toEqual(wanted)
   expect(runs.take()).toBe(0)
   const outcome = await play(atOnce, setup, wish)
   expect(outcome).toEqual(wanted)

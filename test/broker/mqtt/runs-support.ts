@@ -1,6 +1,6 @@
 /**
- * The same bytes for a connection one packet at a time and all at once: a packet alone in its chunk is never part of
- * a run, so whatever differs then is a run that was not handled as its packets would have been.
+ * The same bytes for a connection all at once, cut anywhere, one packet at a time, and in the way that all others are to
+ * come out like: each packet of a client that is charged for each becomes a message of its own.
  */
 import { vi } from 'vitest'
 import { HubClient } from '../../../broker/client.ts'
@@ -10,6 +10,7 @@ import type { ProtocolVersion } from '../../../broker/mqtt/packets.ts'
 import { MemoryStorage } from '../../../broker/storage/storage-memory.ts'
 import { HookBus } from '../../../hooks/bus.ts'
 import type { Authorization } from '../../../hooks/hookpoints.ts'
+import { Pace } from '../../../listeners/pace.ts'
 import type { ClientInfo } from '../../../model/client-info.ts'
 import { silentLogger } from '../../../model/log.ts'
 import type { Message, QoS } from '../../../model/message.ts'
@@ -21,7 +22,10 @@ import { packet, type Random } from './support.ts'
 /** How the packets of one client reach its connection. */
 export type Feed = (packets: readonly Buffer[]) => Buffer[]
 
+/** Each as a message of its own. */
 export const singly: Feed = (packets) => [...packets]
+/** Each alone in what was read. */
+export const oneByOne: Feed = (packets) => [...packets]
 export const atOnce: Feed = (packets) => [Buffer.concat(packets)]
 
 export function cutBy(random: Random): Feed {
@@ -33,6 +37,8 @@ export function cutBy(random: Random): Feed {
     return [0, ...cuts].map((from, i) => bytes.subarray(from, cuts[i] ?? bytes.length))
   }
 }
+
+const UNLIMITED = { messages: undefined, bytes: undefined, subscribes: undefined }
 
 /** An outbox that is congested from so many bytes on, until `take` and `drain`. */
 class NarrowOutbox extends FakeOutbox {
@@ -109,6 +115,7 @@ export class World {
 
   /** Feeds a peer, and lets everybody read what there is for them until nobody has more. */
   async feed(peer: RawPeer, feed: Feed, packets: readonly Buffer[]): Promise<void> {
+    peer.transport.pace = feed === singly ? new Pace(UNLIMITED) : undefined
     for (const chunk of feed(packets)) {
       peer.transport.receive(chunk)
       // A real one drains in its own time: here when it cannot go on.

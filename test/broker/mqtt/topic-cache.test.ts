@@ -37,6 +37,15 @@ test('nor are those of many packets in one chunk, wherever the difference is', (
   }
 })
 
+test('all topics find a place of their own as long as no more than a third of them are in use', () => {
+  const cache = new TopicCache()
+  const topics = Array.from({ length: 10_000 }, (_, k) => Buffer.from(`fleet/${k % 50}/${k}/v`))
+  const round = () => topics.map((bytes) => cache.get(bytes, 0, bytes.length))
+  for (let i = 0; i < 20; i++) round()
+  const [before, after] = [round(), round()]
+  expect(after.filter((topic, k) => topic !== before[k]).length).toBeLessThan(10)
+})
+
 test('the topic is where the offsets say', () => {
   const buf = frame('ff "xa/bx" ff')
   expect(new TopicCache().get(buf, 2, 5).name).toBe('a/b')
