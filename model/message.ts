@@ -38,6 +38,7 @@ export class Message {
   #head: MessageHead
   /** Twice `packetAt`, and 1 if the payload is safe to keep. */
   #state: number
+  #payload: Uint8Array | undefined
   #rest: Rest | undefined
 
   /**
@@ -51,6 +52,7 @@ export class Message {
     this.plain = undefined
     this.#head = head
     this.#state = NO_PACKET * 2
+    this.#payload = undefined
     this.#rest = undefined
   }
 
@@ -82,6 +84,7 @@ export class Message {
     if (this.#head !== head) this.#head = head
     if (this.bytes !== bytes) this.bytes = bytes
     if (this.plain !== undefined) this.plain = undefined
+    if (this.#payload !== undefined) this.#payload = undefined
     if (this.#rest !== undefined) this.#rest = undefined
   }
 
@@ -174,10 +177,9 @@ export class Message {
   }
 
   get payload(): Uint8Array {
-    if (this.payloadLength === this.bytes.length) return this.bytes
-    this.#rest ??= new Rest()
-    this.#rest.payload ??= this.bytes.subarray(this.start, this.end)
-    return this.#rest.payload
+    this.#payload ??=
+      this.payloadLength === this.bytes.length ? this.bytes : this.bytes.subarray(this.start, this.end)
+    return this.#payload
   }
 
   /** Bytes of the payload, known without making it. */
@@ -213,13 +215,12 @@ export class Message {
     this.end += moved
     this.bytes = slab.buffer
     this.packetAt = from === this.start - moved ? NO_PACKET : this.packetAt + 2 * moved
-    if (this.#rest !== undefined) this.#rest.payload = undefined
+    this.#payload = undefined
   }
 }
 
 /** What few messages have. */
 class Rest {
-  payload: Uint8Array | undefined = undefined
   wire: unknown = undefined
   stored: Promise<void> | undefined = undefined
 }

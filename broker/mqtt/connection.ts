@@ -11,6 +11,7 @@ import { isPromise, type MaybePromise, nextTurn } from '../../model/async.ts'
 import { DISCONNECT_CODES, type DisconnectReason } from '../../model/disconnect-reason.ts'
 import { faultOf, messageOf } from '../../model/errors.ts'
 import type { KnownTopic } from '../../model/known-topic.ts'
+import type { MessageHead } from '../../model/message-head.ts'
 import { ReasonCode } from '../../model/reason-codes.ts'
 import { Deadline } from '../../model/timers.ts'
 import type { Delivery, Receiver, Traffic } from '../broker.ts'
@@ -45,6 +46,8 @@ export class MqttConnection implements TransportHandler, Receiver {
   readonly listener: MqttListenerSettings
   /** Filled again for each PUBLISH. */
   readonly publishPacket = emptyPublish()
+  /** Of the message that was made last. */
+  lastHead: MessageHead | undefined
   version: ProtocolVersion = 5
   client: HubClient | undefined
   /** Of a client whose CONNECT names an authentication method. */

@@ -9,9 +9,21 @@ export function toMessage(connection: MqttConnection, client: HubClient): Messag
   return new Message(headOf(connection, client), bytes, payloadStart, payloadEnd)
 }
 
-/** The head of that message. */
-export function headOf({ publishPacket, nowMs }: MqttConnection, { info }: HubClient): MessageHead {
+/** The head of that message: of one about the same topic, the one that the message before it has. */
+export function headOf(connection: MqttConnection, { info }: HubClient): MessageHead {
+  const { publishPacket, nowMs, lastHead } = connection
   const { topic, known, qos, retain } = publishPacket
   const properties = publishPacket.properties as MessageProperties | undefined
-  return new MessageHead(topic, qos, retain, properties, info, nowMs, known)
+  const isSame =
+    lastHead !== undefined &&
+    lastHead.known === known &&
+    lastHead.timestampMs === nowMs &&
+    lastHead.qos === qos &&
+    lastHead.retain === retain &&
+    lastHead.properties === properties &&
+    lastHead.publisher === info
+  if (isSame) return lastHead
+  const head = new MessageHead(topic, qos, retain, properties, info, nowMs, known)
+  connection.lastHead = head
+  return head
 }
