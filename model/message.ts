@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import type { ClientInfo } from './client-info.ts'
 import type { KnownTopic } from './known-topic.ts'
 import { MessageHead } from './message-head.ts'
@@ -190,6 +191,12 @@ export class Message {
   /** The client table key of the publisher, '' when the broker itself published. */
   get from(): string {
     return this.publisher === undefined ? '' : this.publisher.key
+  }
+
+  /** What `console.log` shows: what is in the head it would leave out. */
+  [inspect.custom](): object {
+    const { topic, qos, retain, properties, from, timestampMs, expiresAtMs, payload } = this
+    return { topic, qos, retain, properties, from, timestampMs, expiresAtMs, payload }
   }
 
   /** What it came in is kept with the payload unless that is much: sending it on then costs no second copy. */

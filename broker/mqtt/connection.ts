@@ -46,7 +46,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   readonly listener: MqttListenerSettings
   /** Filled again for each PUBLISH. */
   readonly publishPacket = emptyPublish()
-  /** Of the message that was made last. */
+  /** Of the last message that was made, of those without properties. */
   lastHead: MessageHead | undefined
   version: ProtocolVersion = 5
   client: HubClient | undefined

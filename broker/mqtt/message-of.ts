@@ -20,10 +20,10 @@ export function headOf(connection: MqttConnection, { info }: HubClient): Message
     lastHead.timestampMs === nowMs &&
     lastHead.qos === qos &&
     lastHead.retain === retain &&
-    lastHead.properties === properties &&
+    properties === undefined &&
     lastHead.publisher === info
   if (isSame) return lastHead
   const head = new MessageHead(topic, qos, retain, properties, info, nowMs, known)
-  connection.lastHead = head
+  if (properties === undefined) connection.lastHead = head
   return head
 }

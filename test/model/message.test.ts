@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { KnownTopic } from '../../model/known-topic.ts'
 import { Message } from '../../model/message.ts'
@@ -51,6 +52,10 @@ test('what is set to what it was is no change', () => {
   message.expiresAtMs = 0
   expect(message.head).toBe(head)
   expect(message.packetAt).toBe(8)
+})
+
+test('it can be looked at while a hook is written', () => {
+  expect(inspect(new Message(headOf('rooms/7'), Buffer.from('x')))).toContain("topic: 'rooms/7'")
 })
 
 test('it expires so many seconds after it was taken as its publisher says', () => {
