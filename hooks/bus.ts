@@ -256,9 +256,10 @@ export class Fold<P extends FoldPoint> {
   readonly #point: P
   readonly #log: Logger
   #chain: Chain = EMPTY
-  /** Where in the chain the one function is that concerns other messages than those to topics with `$`; -1 = there are more. */
-  #onlyAt = -1
+  /** The one function that concerns other messages than those to topics with `$`; undefined if there are more, or none. */
   #only: AnyFunction | undefined
+  /** Where in the chain it is. */
+  #onlyAt = -1
 
   constructor(point: P, chain: Chain, log: Logger) {
     this.#point = point
