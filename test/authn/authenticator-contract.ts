@@ -1,4 +1,5 @@
 /** What holds for every authenticator with a backend of its own, whatever that is. */
+import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import Type from 'typebox'
@@ -16,6 +17,7 @@ import { WorkGate } from '../../authn/work-gate.ts'
 import { parseAcl } from '../../authz/json-rule.ts'
 import { loadConfig } from '../../config/load.ts'
 import type { DenyReason, Verdict } from '../../model/access.ts'
+import { freePort } from '../support/free-port.ts'
 import { ALLOW, IGNORE, type LogLine, loginOf, recordingLog, saying } from './fixtures.ts'
 
 /** Password of every user there is. */
@@ -161,7 +163,7 @@ export function authenticatorContract(
 
     test('a backend that is not there fails at once, says so without secrets, and the next one is asked', async () => {
       const log = recordingLog()
-      const away = await build({ ...bed.config, ...bed.nowhere(await closedPort()) }, log)
+      const away = await build({ ...bed.config, ...bed.nowhere(`127.0.0.1:${await freePort()}`) }, log)
       onTestFinished(() => away.close())
       const chain = new AuthnChain(
         'c',
@@ -274,29 +276,15 @@ function timeoutsOf({ backend }: Record<string, unknown>): object {
   return { ...own, connect_timeout: '500ms' }
 }
 
-/** An address where nobody listens. */
-async function closedPort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = addressOf(server)
-  await new Promise((resolve) => server.close(resolve))
-  return address
-}
-
 /** Accepts, and says nothing. Until the end of the test. */
 async function silentPort(): Promise<string> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => void sockets.add(socket.on('error', () => {})))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await freePort()
+  await once(server.listen(port, '127.0.0.1'), 'listening')
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
-  return addressOf(server)
-}
-
-function addressOf(server: ReturnType<typeof createServer>): string {
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('not listening')
-  return `127.0.0.1:${address.port}`
+  return `127.0.0.1:${port}`
 }

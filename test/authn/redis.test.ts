@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { freePort, RedisServer, startRedisCluster } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
+import { RedisServer, startRedisCluster } from '../support/redis.ts'
 import { requireService, skipNote } from '../support/services.ts'
 import { askOf, authenticatorContract, build, PASSWORD, USERS } from './authenticator-contract.ts'
 import { ALLOW, NOT_AUTHORIZED, recordingLog, WRONG_PASSWORD } from './fixtures.ts'

@@ -1,4 +1,5 @@
 /** What holds for every authorization source, whatever keeps its rules. */
+import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import Type from 'typebox'
@@ -11,6 +12,7 @@ import { loadConfig } from '../../config/load.ts'
 import type { Action } from '../../model/access.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import { clientOf, type LogLine, recordingLog } from '../authn/fixtures.ts'
+import { freePort } from '../support/free-port.ts'
 
 export interface ContractRule {
   readonly permission: 'allow' | 'deny'
@@ -217,7 +219,10 @@ export function sourceContract(name: string, start: () => Promise<SourceBed>, is
     test('one that is not there is passed over and never a yes, and no secret is told', async () => {
       if (bed.elsewhere === undefined) return
       const log = recordingLog()
-      const away = await build({ ...bed.config, ...bed.elsewhere(await closedPort()) }, { log: log.log })
+      const away = await build(
+        { ...bed.config, ...bed.elsewhere(`127.0.0.1:${await freePort()}`) },
+        { log: log.log },
+      )
       onTestFinished(() => away.close())
       const decide = (chain: AuthzChain) => chain.authorize(START, clientOf(), publish(), 'own/ann')
       expect(await decide(chainOf([away]))).toEqual({ ok: { result: 'deny', from: 'source_failed' } })
@@ -324,29 +329,15 @@ function timeoutOf({ type }: Record<string, unknown>): object {
   return type === 'http' ? { request_timeout: '500ms' } : { query_timeout: '500ms' }
 }
 
-/** An address where nobody listens. */
-export async function closedPort(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = addressOf(server)
-  await new Promise((resolve) => server.close(resolve))
-  return address
-}
-
 /** Accepts, and says nothing. Until the end of the test. */
 async function silentPort(): Promise<string> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => void sockets.add(socket.on('error', () => {})))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await freePort()
+  await once(server.listen(port, '127.0.0.1'), 'listening')
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
-  return addressOf(server)
-}
-
-function addressOf(server: ReturnType<typeof createServer>): string {
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('not listening')
-  return `127.0.0.1:${address.port}`
+  return `127.0.0.1:${port}`
 }

@@ -11,6 +11,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { temporaryDirectory } from '../config/sample.ts'
 import { CrashBroker } from '../support/crash/crash-broker.ts'
 import { Fleet } from '../support/crash/fleet.ts'
+import { freePort } from '../support/free-port.ts'
 import { Random } from '../support/random.ts'
 import { RedisServer } from '../support/redis.ts'
 import { requireService, skipNote } from '../support/services.ts'
@@ -84,7 +85,7 @@ async function killAgainAndAgain(rounds: number, storage: object): Promise<void>
 async function begin(storage: object): Promise<{ broker: CrashBroker; fleet: Fleet; random: Random }> {
   console.info(`HUBBUB_CRASH_SEED=${SEED}`)
   const random = new Random(SEED)
-  const broker = new CrashBroker(temporaryDirectory(), storage)
+  const broker = new CrashBroker(await freePort(), temporaryDirectory(), storage)
   const fleet = new Fleet(random)
   onTestFinished(() => fleet.lost())
   await broker.start()

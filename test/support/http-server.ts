@@ -1,4 +1,5 @@
 /** An HTTP service for tests that answers as it is told and remembers what it was asked. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import {
   createServer,
@@ -8,8 +9,8 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import type { Certs } from './certs.ts'
+import { freePort } from './free-port.ts'
 
 export interface AskedRequest {
   method: string
@@ -36,9 +37,10 @@ export class HttpService {
   connections = 0
   readonly #server: Server
   readonly #scheme: string
-  #port = 0
+  readonly port: number
 
-  private constructor(certs: Certs | undefined) {
+  private constructor(certs: Certs | undefined, port: number) {
+    this.port = port
     this.#scheme = certs === undefined ? 'http' : 'https'
     this.#server =
       certs === undefined
@@ -51,23 +53,18 @@ export class HttpService {
 
   /** @param certs - speaks HTTPS */
   static async start({ certs }: { certs?: Certs } = {}): Promise<HttpService> {
-    const service = new HttpService(certs)
+    const service = new HttpService(certs, await freePort())
     await service.restart()
     return service
   }
 
   get url(): string {
-    return `${this.#scheme}://127.0.0.1:${this.#port}`
-  }
-
-  get port(): number {
-    return this.#port
+    return `${this.#scheme}://127.0.0.1:${this.port}`
   }
 
   /** Listens again after `stop`, on the same port. */
   async restart(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve))
-    this.#port = (this.#server.address() as AddressInfo).port
+    await once(this.#server.listen(this.port, '127.0.0.1'), 'listening')
   }
 
   async stop(): Promise<void> {

@@ -4,9 +4,11 @@
  * shows how a client connects, logs in, asks, fails and waits; nothing of planning, collations, TLS, replica sets.
  */
 import { createHash, createHmac, pbkdf2Sync, randomBytes, timingSafeEqual } from 'node:crypto'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { createServer, type Server, type Socket } from 'node:net'
 import { find } from 'mingo'
 import { BSON } from 'mongodb'
+import { freePort } from './free-port.ts'
 
 type Document = Record<string, unknown>
 
@@ -37,17 +39,18 @@ export class MongoDouble {
   readonly #collections = new Map<string, Document[]>()
   readonly #sockets = new Set<Socket>()
   readonly #server: Server
-  #port = 0
+  readonly #port: number
   #lastId = 0
 
-  /** @param users - names and passwords; without any, everybody may do everything */
-  constructor(users: Readonly<Record<string, string>> = {}) {
+  private constructor(users: Readonly<Record<string, string>>, port: number) {
+    this.#port = port
     this.#users = new Map(Object.entries(users).map(([name, password]) => [name, credentialOf(password)]))
     this.#server = createServer((socket) => this.#serve(socket))
   }
 
+  /** @param users - names and passwords; without any, everybody may do everything */
   static async start(users: Readonly<Record<string, string>> = {}): Promise<MongoDouble> {
-    const double = new MongoDouble(users)
+    const double = new MongoDouble(users, await freePort())
     await double.restart()
     return double
   }
@@ -66,8 +69,7 @@ export class MongoDouble {
 
   /** Listens again after `stop`, on the same port. */
   async restart(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve))
-    this.#port = (this.#server.address() as AddressInfo).port
+    await once(this.#server.listen(this.#port, '127.0.0.1'), 'listening')
   }
 
   async stop(): Promise<void> {

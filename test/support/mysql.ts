@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import type { Certs } from './certs.ts'
+import { freePort } from './free-port.ts'
 import { pauseProcess } from './pausing.ts'
-import { freePort } from './redis.ts'
 
 const run = promisify(execFile)
 const LOOPBACK = '127.0.0.1'

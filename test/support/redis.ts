@@ -2,10 +2,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { freePort } from './free-port.ts'
 import { within } from './inbox.ts'
 import { pauseProcess } from './pausing.ts'
 
@@ -96,29 +96,26 @@ export class RedisServer {
 
 /** Three masters that share the keys. */
 export async function startRedisCluster(): Promise<RedisServer[]> {
-  const servers = await Promise.all(
-    [0, 1, 2].map(async () => {
-      const settings = {
-        'cluster-enabled': 'yes',
-        'cluster-node-timeout': '2000',
-        'cluster-port': String(await freePort()),
-      }
-      return await RedisServer.start({ settings })
-    }),
-  )
-  await cli('--cluster', 'create', ...servers.map(({ address }) => address), '--cluster-yes')
-  // Each of them finds out by itself that all keys are served.
-  for (const server of servers) while (!(await server.ask('cluster', 'info')).includes('cluster_state:ok'));
-  return servers
+  const servers: RedisServer[] = []
+  try {
+    for (let n = 0; n < 3; n++) servers.push(await startClusterNode())
+    await cli('--cluster', 'create', ...servers.map(({ address }) => address), '--cluster-yes')
+    // Each of them finds out by itself that all keys are served.
+    for (const server of servers) while (!(await server.ask('cluster', 'info')).includes('cluster_state:ok'));
+    return servers
+  } catch (error) {
+    await Promise.all(servers.map((server) => server.stop()))
+    throw error
+  }
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, LOOPBACK)
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
+async function startClusterNode(): Promise<RedisServer> {
+  const settings = {
+    'cluster-enabled': 'yes',
+    'cluster-node-timeout': '2000',
+    'cluster-port': String(await freePort()),
+  }
+  return await RedisServer.start({ settings })
 }
 
 function configOf(settings: Record<string, string>): string {

@@ -6,13 +6,14 @@ const START_PATIENCE = 5
 
 /** The built broker, killed and started again with the same port, config and data. */
 export class CrashBroker {
-  port = 0
+  readonly port: number
   readonly #dir: string
   readonly #storage: object
   #process: HubbubProcess | undefined
 
   /** @param storage - the section of its config */
-  constructor(dir: string, storage: object) {
+  constructor(port: number, dir: string, storage: object) {
+    this.port = port
     this.#dir = dir
     this.#storage = storage
   }
@@ -30,7 +31,7 @@ export class CrashBroker {
     this.#process = process
     for (let patience = START_PATIENCE; ; patience--) {
       try {
-        this.port = (await process.ready()).mqttPort
+        await process.ready()
         return true
       } catch (error) {
         if (process.isRunning && patience > 0) continue // this machine is busy
