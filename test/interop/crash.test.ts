@@ -43,15 +43,17 @@ test.skipIf(redis.skip)(
 test(`cut connections lose nothing that was acknowledged (${ROUNDS} rounds)`, patience(), async () => {
   const { broker, fleet, random } = await begin({ type: 'level' })
   const say = progressLine('connections cut', ROUNDS)
+  const looks: Promise<void>[] = []
   for (let round = 1; round <= ROUNDS; round++) {
     say(round)
     await fleet.bringWills()
     await new Promise<void>((resolve) => fleet.load(1 + random.int(MAX_ACKS), resolve))
     await fleet.cutSome()
-    void fleet.checkRetained()
+    looks.push(fleet.checkRetained())
     void fleet.subscriptions.work()
   }
   say(0)
+  await Promise.all(looks)
   await finish(broker, fleet, `${ROUNDS} rounds`)
 })
 

@@ -129,7 +129,6 @@ export class Fleet {
   /** A new subscriber looks at what is retained. Gives up when the connection is lost. */
   async checkRetained(): Promise<void> {
     const promised = this.retained.promised()
-    const due = this.retained.due(promised)
     const found = new Map<string, string>()
     const client = new StrictClient({
       clientId: `looker-${++this.#lookers}`,
@@ -140,8 +139,9 @@ export class Fleet {
     })
     let isThere: boolean = (await client.connect(this.#port)) && (await client.subscribe('retained/#', 1))
     const until = Date.now() + PATIENCE_MS / 10
-    const isWaiting = () => due.some((topic) => !found.has(topic)) && Date.now() < until
-    while (isThere && isWaiting()) isThere = await client.ping()
+    // Asked again each time: what is taken away before the subscription is there has no value to wait for.
+    const isWaiting = () => this.retained.due(promised).some((topic) => !found.has(topic))
+    while (isThere && isWaiting() && Date.now() < until) isThere = await client.ping()
     if (isThere && (await client.ping())) {
       for (const mistake of this.retained.mistakes(promised, found)) this.ledger.violated(mistake)
       this.retainedChecks++
