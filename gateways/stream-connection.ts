@@ -129,17 +129,15 @@ export class StreamConnection<Frame> implements Connection, TransportHandler {
 
   onData(bytes: Buffer, start: number, end: number): void {
     if (this.#ended !== undefined) return
-    const chunk = bytes.subarray(start, end)
-    if (this.isPaused) {
-      this.#keepUnread(chunk)
-      return
-    }
-    if (this.#unread.isEmpty) {
-      this.#unread.keep(chunk, this.#cut(chunk, 0), chunk.length, this.#decoder.wantedBytes)
-    } else {
-      this.#unread.append(chunk)
+    let at = start
+    while (!this.#unread.isEmpty && at < end && !this.isPaused) {
+      at = this.#unread.complete(bytes, at, end)
       this.#cutUnread()
     }
+    if (at === end || this.#ended !== undefined) return
+    const chunk = bytes.subarray(at, end)
+    if (this.isPaused) this.#keepUnread(chunk)
+    else this.#unread.keep(chunk, this.#cut(chunk, 0), chunk.length, this.#decoder.wantedBytes)
   }
 
   onDrain(): void {

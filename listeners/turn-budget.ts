@@ -5,7 +5,7 @@ export interface PutOff {
 }
 
 /** How long the peers of one turn may keep the event loop, in ms: everybody else, timers included, waits that long. */
-const MAX_TURN_MS = 3
+const MAX_TURN_MS = 2
 /** The clock is looked at once for so many bytes. */
 const BYTES_PER_LOOK = 16_384
 

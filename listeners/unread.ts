@@ -13,6 +13,8 @@ export class Unread {
   #buffer = EMPTY
   #start = 0
   #end = 0
+  /** How many bytes the frame that it begins with has in all, 0 = unknown. */
+  #wanted = 0
 
   get byteLength(): number {
     return this.#end - this.#start
@@ -24,6 +26,18 @@ export class Unread {
 
   bytes(): Buffer {
     return this.#buffer.subarray(this.#start, this.#end)
+  }
+
+  /**
+   * Adds to the beginning of a frame what is missing of it, or everything where that is not known: all that can be handled
+   * where it is needs no copy.
+   * @returns where the rest of `bytes[start..end)` begins
+   */
+  complete(bytes: Uint8Array, start: number, end: number): number {
+    const missing = this.#wanted - this.byteLength
+    const to = missing > 0 ? Math.min(end, start + missing) : end
+    this.append(bytes.subarray(start, to))
+    return to
   }
 
   append(chunk: Uint8Array): void {
@@ -42,6 +56,7 @@ export class Unread {
    */
   keep(bytes: Buffer, from: number, end: number, wanted: number): void {
     const rest = end - from
+    this.#wanted = rest === 0 ? 0 : wanted
     if (rest === 0) return this.#replace(EMPTY, 0)
     const isOurs = bytes.buffer === this.#buffer.buffer && bytes.length === this.byteLength
     if (isOurs && (from === 0 || 2 * rest > this.#buffer.length)) this.#start += from

@@ -116,16 +116,18 @@ export class MqttConnection implements TransportHandler, Receiver {
     this.leavesNothing = true
     if (this.#state === 'closed') return
     this.nowMs = Date.now()
-    this.singlyTo = 0
-    if (this.#isPaused()) return this.#keepForLater(bytes.subarray(start, end))
-    if (this.#unread === undefined) {
-      this.tracelessTo = start
-      const at = this.#read(bytes, start, end)
-      this.leavesNothing = this.tracelessTo === at
-      return this.#keep(bytes, at, end)
+    let at = start
+    while (this.#unread !== undefined && at < end && !this.#isPaused()) {
+      at = this.#unread.complete(bytes, at, end)
+      this.#readUnread()
     }
-    this.#unread.append(bytes.subarray(start, end))
-    this.#readUnread()
+    if (at === end || !this.isOpen) return
+    if (this.#isPaused()) return this.#keepForLater(bytes.subarray(at, end))
+    this.singlyTo = 0
+    this.tracelessTo = at
+    const to = this.#read(bytes, at, end)
+    this.leavesNothing = this.tracelessTo === to
+    this.#keep(bytes, to, end)
   }
 
   onDrain(): void {
@@ -313,6 +315,7 @@ export class MqttConnection implements TransportHandler, Receiver {
   #readUnread(): void {
     const unread = this.#unread
     if (unread === undefined) return
+    this.singlyTo = 0
     const bytes = unread.bytes()
     this.#keep(bytes, this.#read(bytes, 0, bytes.length), bytes.length)
   }
@@ -372,7 +375,6 @@ export class MqttConnection implements TransportHandler, Receiver {
   #goOn(): void {
     if (this.#state === 'closed' || this.#isPaused()) return
     this.nowMs = Date.now()
-    this.singlyTo = 0
     this.#readUnread()
     if (!this.#isPaused() && this.isOpen) this.transport.resume()
   }

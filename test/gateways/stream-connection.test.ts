@@ -96,6 +96,39 @@ test('the rest of a chunk is copied, so the chunk may be used again', () => {
   expect(channel.frames).toEqual(['one', 'two'])
 })
 
+test('only what completes a frame is copied to its beginning', () => {
+  const transport = new FakeTransport()
+  const decoder = new LengthDecoder()
+  const decode = vi.spyOn(decoder, 'decode')
+  const channel = new Listening()
+  new StreamConnection(transport, decoder, { idleTimeoutMs: 30_000, log: silentLogger }, () => channel)
+  const chunk = Buffer.concat([frame('two').subarray(1), frame('three')])
+  press(transport, Buffer.concat([frame('one'), frame('two').subarray(0, 1)]))
+  decode.mockClear()
+  press(transport, chunk)
+  expect(channel.frames).toEqual(['one', 'two', 'three'])
+  expect(decode.mock.calls.map(([bytes]) => [bytes.length, bytes.buffer === chunk.buffer])).toEqual([
+    [4, false],
+    [6, true],
+  ])
+})
+
+test('what follows a completed frame waits behind it', async () => {
+  const { transport, channel } = connect()
+  let open = () => {}
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  channel.answer = (text) => (text === 'slow' ? gate : undefined)
+  transport.receive(frame('slow').subarray(0, 3))
+  press(transport, Buffer.concat([frame('slow').subarray(3), frame('later')]))
+  expect(channel.frames).toEqual(['slow'])
+  open()
+  await gate
+  expect(channel.frames).toEqual(['slow', 'later'])
+  expect(transport.isPaused).toBe(false)
+})
+
 test('a frame waits until the promise for the one before has settled, and reading stops', async () => {
   const { transport, channel, connection } = connect()
   let open = () => {}

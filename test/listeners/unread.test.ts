@@ -10,6 +10,17 @@ test('what is kept is what was behind the place', () => {
   expect([unread.byteLength, unread.isEmpty]).toEqual([0, true])
 })
 
+test('of what comes next only what is missing of the frame is added, where that is known', () => {
+  const unread = new Unread()
+  const chunk = Buffer.from('..me1frame2fra')
+  unread.keep(Buffer.from('fra'), 0, 3, 6)
+  expect([unread.complete(chunk, 2, 3), String(unread.bytes())]).toEqual([3, 'fram'])
+  expect([unread.complete(chunk, 3, chunk.length), String(unread.bytes())]).toEqual([5, 'frame1'])
+  unread.keep(unread.bytes(), 6, 6, 6)
+  unread.keep(chunk, 11, chunk.length, 0)
+  expect([unread.complete(chunk, 0, 5), String(unread.bytes())]).toEqual([5, 'fra..me1'])
+})
+
 test('slices handed out are never written over', () => {
   const unread = new Unread()
   unread.append(Buffer.alloc(100, 'a'))

@@ -39,6 +39,19 @@ describe('while others are being asked', () => {
     expect(one.transport.isPaused).toBe(false)
   })
 
+  test('what follows a packet in two pieces waits behind it', async () => {
+    const one = connected(hub)
+    const authorization = slowAuthorization(hub)
+    const first = subscribe('t', '01', 7)
+    one.send(first.subarray(0, 5))
+    one.send(Buffer.concat([first.subarray(5), frame(PINGREQ), frame(PINGREQ).subarray(0, 1)]))
+    one.send(frame(PINGREQ).subarray(1))
+    expect([one.said(), authorization.count]).toEqual([[], 1])
+    await authorization.answer()
+    expect(one.said()).toEqual(['suback 7 0x01', 'pingresp', 'pingresp'])
+    expect(one.transport.isPaused).toBe(false)
+  })
+
   // [MQTT-3.2.0-1]
   test('what came after CONNECT waits for its answer', async () => {
     const releases: (() => void)[] = []

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { parser } from 'mqtt-packet'
-import { afterEach, beforeEach, expect, type TestContext, test } from 'vitest'
+import { afterEach, beforeEach, expect, type TestContext, test, vi } from 'vitest'
 import type { Hub } from '../../../broker/hub.ts'
 import { dial, tcpOptions } from '../../listeners/support.ts'
 import { Random } from '../../support/random.ts'
@@ -123,6 +123,22 @@ test.for([
   const chunk = Buffer.from(bytes)
   one.connection.onData(chunk, 0, chunk.length)
   expect(one.connection.leavesNothing).toBe(!leaves)
+})
+
+test('what follows the rest of a packet leaves nothing behind either, and is not copied', () => {
+  const sub = subscriber(hub, 't')
+  const one = connected(hub, 5, { id: 'one' })
+  one.send(publish('0', 't', 'x'), publish('0', 't', 'y'))
+  const bytes = run('0', 1000)
+  one.send(bytes.subarray(0, 10))
+  const alloc = vi.spyOn(Buffer, 'allocUnsafeSlow')
+  const chunk = Buffer.from(bytes.subarray(10, -3))
+  one.connection.onData(chunk, 0, chunk.length)
+  expect(one.connection.leavesNothing).toBe(true)
+  expect(Math.max(...alloc.mock.calls.map(([size]) => size))).toBeLessThan(100)
+  alloc.mockRestore()
+  one.send(bytes.subarray(-3))
+  expect(sub.said()).toHaveLength(1002)
 })
 
 test('a hook that sees messages may keep them', () => {
