@@ -6,6 +6,7 @@ import type { Client } from '../../broker/broker.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import type { GatewayContext, ListenerSettings } from '../gateway.ts'
 import type { Connection } from '../stream-connection.ts'
+import type { TurnClock } from '../turn-clock.ts'
 import type { NatsOptions } from './config.ts'
 import type { Deliveries, DeliveryCounters } from './deliveries.ts'
 import type { NatsDecoder } from './frame.ts'
@@ -15,7 +16,6 @@ import type { Permissions } from './permissions.ts'
 import { farewellText, Replies } from './replies.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { TimeLimits } from './time-limits.ts'
-import type { TurnClock } from './turn-clock.ts'
 
 /** What a conversation shares with the others of its gateway, and what is known of its peer. */
 export interface ConversationParts {

@@ -6,6 +6,7 @@ import type { Transport } from '../../listeners/transport.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import { defineGateway, type Gateway, type GatewayContext, type ListenerSettings } from '../gateway.ts'
 import { StreamConnection } from '../stream-connection.ts'
+import { TurnClock } from '../turn-clock.ts'
 import { NatsChannel } from './channel.ts'
 import { type NatsConfig, type NatsOptions, natsOptions, natsSchema } from './config.ts'
 import { type DeliveryCounters, deliveryCounters } from './deliveries.ts'
@@ -16,7 +17,6 @@ import { MessageWriter } from './message.ts'
 import { type PacketCounters, packetCounters } from './packet-counters.ts'
 import { SubjectCache } from './subject-cache.ts'
 import { TlsUpgrade } from './tls-upgrade.ts'
-import { TurnClock } from './turn-clock.ts'
 
 /** NATS clients over TCP, TLS and WebSocket. README.md says how subjects map to topics. */
 export const nats = defineGateway<NatsConfig>({

@@ -1,6 +1,6 @@
 /** MSG and HMSG, written straight into an outbox. */
-import { copyBytes } from '../../model/copy-bytes.ts'
 import type { Message } from '../../model/message.ts'
+import { digits, put, putNumber } from '../../model/put-bytes.ts'
 import { RunCopier } from '../../model/run-copier.ts'
 import { blockOf } from './headers.ts'
 import { replySubject } from './request-reply.ts'
@@ -35,11 +35,9 @@ const MAX_KEPT_HEADS = 4096
 const MAX_KEPT_CHARS = 256
 /** A full table starts anew after so many misses, so that inboxes that come and go cannot fill it for good. */
 const MAX_MISSES = 65_536
-const MAX_LOOP_BYTES = 96
 const CR = 13
 const LF = 10
 const SPACE = 32
-const ZERO = 48
 
 /**
  * Writes messages. What depends on the message alone is remembered for the last one, because a message to many
@@ -213,43 +211,6 @@ class Scratch implements MessageSink {
   }
 
   append(): void {}
-}
-
-/** `bytes[from..to)` */
-function put(into: Buffer, at: number, bytes: Uint8Array, from: number, to: number): number {
-  copy(into, at, bytes, from, to)
-  return at + to - from
-}
-
-/** Most of what is copied here is short, where a loop, four bytes a step, is quicker than the view a native copy needs. */
-function copy(into: Uint8Array, at: number, from: Uint8Array, start: number, end: number): void {
-  if (end - start > MAX_LOOP_BYTES) return copyBytes(into, at, from, start, end)
-  let to = at
-  let i = start
-  for (; i + 3 < end; i += 4, to += 4) {
-    into[to] = from[i] as number
-    into[to + 1] = from[i + 1] as number
-    into[to + 2] = from[i + 2] as number
-    into[to + 3] = from[i + 3] as number
-  }
-  for (; i < end; i++) into[to++] = from[i] as number
-}
-
-function putNumber(into: Buffer, at: number, value: number): number {
-  const end = at + digits(value)
-  let rest = value
-  for (let i = end - 1; i >= at; i--) {
-    const shorter = Math.floor(rest / 10)
-    into[i] = ZERO + rest - shorter * 10
-    rest = shorter
-  }
-  return end
-}
-
-function digits(value: number): number {
-  let count = 1
-  for (let limit = 10; value >= limit; limit *= 10) count++
-  return count
 }
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {

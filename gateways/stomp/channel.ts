@@ -15,13 +15,16 @@ import { ReasonCode } from '../../model/reason-codes.ts'
 import type { Subscription } from '../../model/subscription.ts'
 import type { GatewayContext, ListenerSettings } from '../gateway.ts'
 import type { Connection, StreamChannel } from '../stream-connection.ts'
+import type { TurnClock } from '../turn-clock.ts'
 import type { StompOptions } from './config.ts'
 import { Deliveries } from './deliveries.ts'
 import type { StompDecoder, StompFrame } from './frame.ts'
 import type { StompVersion } from './headers.ts'
 import { agreeHeartbeat, Heartbeat, type HeartbeatAgreement } from './heartbeat.ts'
 import { type LoginSource, loginOf, negotiateVersion } from './login.ts'
-import { type MessageWriter, messageOfSend, required, violated } from './message.ts'
+import { required, Sends, violated } from './message.ts'
+import type { MessageWriter } from './message-writer.ts'
+import type { ReceivedCounters } from './received-counters.ts'
 import { farewellText, publishFailure, Replies, refusalText, subscribeFailure } from './replies.ts'
 import type { AckMode, StompSubscription } from './subscriptions.ts'
 import { Transactions } from './transactions.ts'
@@ -35,6 +38,8 @@ export interface ChannelParts {
   readonly options: StompOptions
   readonly context: GatewayContext
   readonly listener: ListenerSettings
+  readonly clock: TurnClock
+  readonly received: ReceivedCounters
   readonly writer: MessageWriter
   /** Told the agreed version. */
   readonly decoder: StompDecoder
@@ -45,6 +50,7 @@ export interface ChannelParts {
 interface Established {
   readonly client: Client
   readonly version: StompVersion
+  readonly sends: Sends
   readonly deliveries: Deliveries
   readonly heartbeat: Heartbeat
 }
@@ -67,7 +73,9 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
 
   handle(frame: StompFrame): MaybePromise<void> {
     this.#current = frame
-    this.#parts.context.counters.add(RECEIVED.get(frame.command) ?? 'packets.unknown.received')
+    const { known, unknown } = this.#parts.received
+    const counter = known.get(frame.command) ?? unknown
+    counter.value++
     const handled = this.#dispatch(frame)
     if (isPromise(handled)) return handled.then(() => this.#forget())
     this.#forget()
@@ -196,7 +204,8 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     ])
     const { outbox } = this.#connection.transport
     const deliveries = new Deliveries(client, version, outbox, writer, context.counters)
-    this.#peer = { client, version, deliveries, heartbeat: this.#startHeartbeat(agreed) }
+    const sends = new Sends(client.info)
+    this.#peer = { client, version, sends, deliveries, heartbeat: this.#startHeartbeat(agreed) }
     client.start()
   }
 
@@ -221,16 +230,16 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
 
   // SEND, ACK, NACK, alone or in a transaction
 
-  #send({ client }: Established, frame: StompFrame): MaybePromise<void> {
+  #send(peer: Established, frame: StompFrame): MaybePromise<void> {
     const transaction = frame.headers.get('transaction')
-    if (transaction !== undefined) return this.#keepSend(client, transaction, frame)
-    const code = this.#publish(client, frame)
+    if (transaction !== undefined) return this.#keepSend(peer, transaction, frame)
+    const code = this.#publish(peer, frame)
     if (isPromise(code)) return code.then((settled) => this.#sent(frame, settled))
     return this.#sent(frame, code)
   }
 
-  #publish(client: Client, frame: StompFrame): MaybePromise<ReasonCode> {
-    return client.publish(messageOfSend(frame, client.info, this.#parts.context.now()))
+  #publish({ client, sends }: Established, frame: StompFrame): MaybePromise<ReasonCode> {
+    return client.publish(sends.messageOf(frame, this.#parts.clock.now()))
   }
 
   #sent(frame: StompFrame, code: ReasonCode): void {
@@ -257,8 +266,8 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
   // Transactions
 
   /** Authorized at once, so that a COMMIT does not stop halfway for it; and again at COMMIT, as rights may change. */
-  #keepSend(client: Client, transaction: string, frame: StompFrame): MaybePromise<void> {
-    const { topic, qos, retain } = messageOfSend(frame, client.info, this.#parts.context.now())
+  #keepSend({ client, sends }: Established, transaction: string, frame: StompFrame): MaybePromise<void> {
+    const { topic, qos, retain } = sends.messageOf(frame, this.#parts.clock.now())
     return andThen(client.mayPublish(topic, qos, retain), (allowed) => {
       if (allowed) this.#keep(transaction, frame)
       else this.#sent(frame, ReasonCode.NotAuthorized)
@@ -305,9 +314,9 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     return undefined
   }
 
-  #apply({ client, deliveries }: Established, frame: StompFrame): MaybePromise<ReasonCode> {
-    if (frame.command === 'SEND') return this.#publish(client, frame)
-    this.#settle(deliveries, frame)
+  #apply(peer: Established, frame: StompFrame): MaybePromise<ReasonCode> {
+    if (frame.command === 'SEND') return this.#publish(peer, frame)
+    this.#settle(peer.deliveries, frame)
     return ReasonCode.Success
   }
 
@@ -359,11 +368,6 @@ export class StompChannel implements StreamChannel<StompFrame>, Receiver {
     this.#connection.end('not_authorized')
   }
 }
-
-const COMMANDS = 'CONNECT STOMP SEND SUBSCRIBE UNSUBSCRIBE ACK NACK BEGIN COMMIT ABORT DISCONNECT'
-const RECEIVED: ReadonlyMap<string, string> = new Map(
-  COMMANDS.split(' ').map((command) => [command, `packets.${command.toLowerCase()}.received`]),
-)
 
 function ackModeOf(frame: StompFrame): AckMode {
   const mode = frame.headers.get('ack') ?? 'auto'

@@ -1,20 +1,21 @@
 /** From the broker's deliveries to MESSAGE frames, and back from ACK and NACK to the broker. */
 import { randomBytes } from 'node:crypto'
 import type { Client, Delivery } from '../../broker/broker.ts'
-import type { Counters } from '../counters.ts'
+import type { Counter, Counters } from '../counters.ts'
 import { Acks, type PendingDelivery } from './acks.ts'
 import type { FrameSink } from './frame.ts'
 import type { StompVersion } from './headers.ts'
-import type { MessageWriter } from './message.ts'
+import { type MessageWriter, messageBeginning } from './message-writer.ts'
 import { type StompSubscription, Subscriptions } from './subscriptions.ts'
 
 export class Deliveries {
-  readonly subscriptions = new Subscriptions()
+  readonly subscriptions: Subscriptions
   readonly #client: Client
   readonly #version: StompVersion
   readonly #sink: FrameSink
   readonly #writer: MessageWriter
   readonly #counters: Counters
+  readonly #sent: Counter
   readonly #acks: Acks
   /** Makes message ids unique among all connections. */
   readonly #idPrefix = `${randomBytes(6).toString('hex')}-`
@@ -32,6 +33,8 @@ export class Deliveries {
     this.#sink = sink
     this.#writer = writer
     this.#counters = counters
+    this.#sent = counters.counter('packets.message.sent')
+    this.subscriptions = new Subscriptions((id) => messageBeginning(id, this.#idPrefix, version))
     this.#acks = new Acks((packetId) => client.acked(packetId))
   }
 
@@ -75,14 +78,9 @@ export class Deliveries {
   }
 
   #write(delivery: Delivery, subscription: StompSubscription, number: number): void {
-    const outgoing = {
-      delivery,
-      destination: this.#client.unmounted(delivery.message.topic),
-      subscription,
-      messageId: this.#idPrefix + number,
-      ack: subscription.ack === 'auto' ? undefined : String(number),
-    }
-    this.#writer.write(this.#sink, outgoing, this.#version)
-    this.#counters.add('packets.message.sent')
+    const destination = this.#client.unmounted(delivery.message.topic)
+    this.#writer.prepare(delivery.message.head, destination, this.#version)
+    this.#writer.write(this.#sink, delivery, subscription, number)
+    this.#sent.value++
   }
 }

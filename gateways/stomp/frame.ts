@@ -10,6 +10,7 @@ import { isUtf8 } from 'node:buffer'
 import { BrokerError } from '../../model/errors.ts'
 import type { FrameDecoder } from '../frame-decoder.ts'
 import { escapeHeader, plainHeader, StompHeaders, type StompVersion, unescapeHeader } from './headers.ts'
+import { KnownHead, type ReadHead } from './known-head.ts'
 
 export interface StompFrame {
   readonly command: string
@@ -51,12 +52,12 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
   #colon = -1
   /** All bytes of the head or-ed together: below 0x80 when it is ASCII. */
   #seen = 0
-  #command: string | undefined
   #commandEnd = -1
   /** start, colon, end of each header line so far. */
   #lines: number[] = []
-  #headers = new StompHeaders()
-  #bodyBytes = UNTIL_NUL
+  /** Read already; what is missing is the body. */
+  #head: ReadHead | undefined
+  readonly #known = new KnownHead()
 
   constructor(limits: FrameLimits) {
     this.#limits = limits
@@ -65,9 +66,9 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
   decode(bytes: Buffer, from: number): StompFrame | undefined {
     this.position = from
     this.wantedBytes = 0
-    if (this.#command === undefined) {
+    if (this.#head === undefined) {
       if (this.#scanned === 0 && !this.#skipEols(bytes)) return undefined
-      if (!this.#scanHead(bytes)) return undefined
+      if (!this.#findHead(bytes) && !this.#scanHead(bytes)) return undefined
     }
     return this.#takeBody(bytes)
   }
@@ -78,6 +79,15 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
     while (bytes[at] === LF || (bytes[at] === CR && bytes[at + 1] === LF)) at += bytes[at] === LF ? 1 : 2
     this.position = at
     return at < bytes.length && !(bytes[at] === CR && at + 1 === bytes.length)
+  }
+
+  /** True when it is the one that came last. */
+  #findHead(bytes: Buffer): boolean {
+    if (this.#scanned > 0) return false
+    this.#head = this.#known.find(bytes, this.position)
+    if (this.#head === undefined) return false
+    this.position += this.#known.length
+    return true
   }
 
   #scanHead(bytes: Buffer): boolean {
@@ -150,9 +160,11 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
       ? (start: number, end: number) => head.slice(start, end)
       : (start: number, end: number) => bytes.toString('utf8', base + start, base + end)
     const command = text(0, this.#commandEnd)
-    this.#headers = this.#readHeaders(text, command, head.includes('\\'))
-    this.#command = command
-    this.#bodyBytes = this.#announcedBody()
+    const headers = this.#readHeaders(text, command, head.includes('\\'))
+    this.#head = { command, headers, bodyBytes: this.#announcedBody(headers) }
+    // Only of these do many come, and before the version is agreed the same bytes may mean something else.
+    if (command === 'SEND' && this.version !== undefined)
+      this.#known.keep(bytes, base, base + headBytes, this.#head)
     this.position = base + headBytes
     this.#scanned = 0
     this.#lineStart = 0
@@ -183,8 +195,8 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
   }
 
   /** Tested before any of it has come: an announced length must not cost memory. */
-  #announcedBody(): number {
-    const text = this.#headers.get('content-length')
+  #announcedBody(headers: StompHeaders): number {
+    const text = headers.get('content-length')
     if (text === undefined) return UNTIL_NUL
     if (!/^ *\d{1,15} *$/.test(text)) throw malformed('bad_content_length')
     const length = Number(text)
@@ -193,22 +205,18 @@ export class StompDecoder implements FrameDecoder<StompFrame> {
   }
 
   #takeBody(bytes: Buffer): StompFrame | undefined {
+    const { command, headers, bodyBytes } = this.#head as ReadHead
     const start = this.position
-    const end = this.#bodyBytes === UNTIL_NUL ? this.#findNul(bytes) : start + this.#bodyBytes
+    const end = bodyBytes === UNTIL_NUL ? this.#findNul(bytes) : start + bodyBytes
     if (end < 0 || end >= bytes.length) {
-      if (this.#bodyBytes !== UNTIL_NUL) this.wantedBytes = this.#bodyBytes + 1
+      if (bodyBytes !== UNTIL_NUL) this.wantedBytes = bodyBytes + 1
       return undefined
     }
     if (bytes[end] !== NUL) throw malformed('nul_expected')
-    const frame: StompFrame = {
-      command: this.#command as string,
-      headers: this.#headers,
-      body: end === start ? NO_BODY : bytes.subarray(start, end),
-    }
     this.position = end + 1
     this.#scanned = 0
-    this.#command = undefined
-    return frame
+    this.#head = undefined
+    return { command, headers, body: end === start ? NO_BODY : bytes.subarray(start, end) }
   }
 
   #findNul(bytes: Buffer): number {
@@ -238,9 +246,6 @@ export interface FrameSink {
   append(bytes: Uint8Array): void
 }
 
-/** Bodies from this size on are handed over as they are instead of being copied. */
-const LARGE_BODY_BYTES = 4096
-
 /** Everything before the body, without the empty line: command and headers, escaped for `version`. */
 export function frameHead(
   command: string,
@@ -261,15 +266,9 @@ export function frameHead(
 export function writeFrame(sink: FrameSink, head: string, body: Uint8Array = NO_BODY): void {
   const text = body.length === 0 ? `${head}\n\n` : `${head}\ncontent-length:${body.length}\n\n`
   const headBytes = Buffer.byteLength(text)
-  const large = body.length >= LARGE_BODY_BYTES
-  const at = sink.reserve(large ? headBytes : headBytes + body.length + 1)
+  const at = sink.reserve(headBytes + body.length + 1)
   const { buffer } = sink
   buffer.write(text, at)
-  if (large) {
-    sink.append(body)
-    sink.append(END)
-    return
-  }
   buffer.set(body, at + headBytes)
   buffer[at + headBytes + body.length] = NUL
 }

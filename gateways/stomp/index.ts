@@ -2,10 +2,12 @@ import type { Transport } from '../../listeners/transport.ts'
 import type { DisconnectReason } from '../../model/disconnect-reason.ts'
 import { defineGateway, type Gateway, type GatewayContext, type ListenerSettings } from '../gateway.ts'
 import { StreamConnection } from '../stream-connection.ts'
+import { TurnClock } from '../turn-clock.ts'
 import { StompChannel } from './channel.ts'
 import { type StompConfig, type StompOptions, stompOptions, stompSchema } from './config.ts'
 import { StompDecoder, type StompFrame } from './frame.ts'
-import { MessageWriter } from './message.ts'
+import { MessageWriter } from './message-writer.ts'
+import { type ReceivedCounters, receivedCounters } from './received-counters.ts'
 
 /** STOMP 1.0, 1.1 and 1.2 over TCP, TLS and WebSocket. README.md says how destinations map to topics. */
 export const stomp = defineGateway<StompConfig>({
@@ -20,11 +22,15 @@ export const stomp = defineGateway<StompConfig>({
 class StompGateway implements Gateway<StompConfig> {
   readonly #context: GatewayContext
   readonly #writer = new MessageWriter()
+  readonly #clock: TurnClock
+  readonly #received: ReceivedCounters
   readonly #channels = new Set<StompChannel>()
   #options: StompOptions
 
   constructor(config: StompConfig, context: GatewayContext) {
     this.#context = context
+    this.#clock = new TurnClock(() => context.now())
+    this.#received = receivedCounters(context.counters)
     this.#options = stompOptions(config)
   }
 
@@ -35,6 +41,8 @@ class StompGateway implements Gateway<StompConfig> {
       options,
       context: this.#context,
       listener,
+      clock: this.#clock,
+      received: this.#received,
       writer: this.#writer,
       decoder,
       onClosed: (channel: StompChannel) => this.#channels.delete(channel),

@@ -6,16 +6,16 @@
  *     hop by hop     destination, content-length, transaction, receipt, ... end here
  *     all others     MQTT 5 user properties, both ways
  */
-import type { Delivery } from '../../broker/broker.ts'
 import type { ClientInfo } from '../../model/client-info.ts'
 import { BrokerError } from '../../model/errors.ts'
 import { Message, type MessageProperties, type QoS } from '../../model/message.ts'
+import { MessageHead } from '../../model/message-head.ts'
 import { isValidTopicName } from '../../model/topic.ts'
-import { type FrameSink, type StompFrame, writeFrame } from './frame.ts'
-import { escapeHeader, type StompHeaders, type StompVersion } from './headers.ts'
-import type { StompSubscription } from './subscriptions.ts'
+import type { StompFrame } from './frame.ts'
+import type { StompHeaders } from './headers.ts'
 
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
+/** Headers that are about one hop, or have a property of their own. */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'destination',
   'content-length',
   'content-type',
@@ -49,11 +49,46 @@ export function violated(text: string): BrokerError {
   return new BrokerError('PROTOCOL_VIOLATED', text)
 }
 
-/** @throws BrokerError PROTOCOL_VIOLATED when a header makes no sense */
-export function messageOfSend(frame: StompFrame, publisher: ClientInfo, nowMs: number): Message {
-  const { headers, body } = frame
-  const topic = destinationOf(frame)
-  return Message.of(topic, body, qosOf(headers), retainOf(headers), propertiesOf(headers), publisher, nowMs)
+/** Makes messages of the SEND frames of one client. Frames whose headers are one object say the same of their messages. */
+export class Sends {
+  readonly #publisher: ClientInfo
+  #headers: StompHeaders | undefined
+  #head: MessageHead | undefined
+
+  constructor(publisher: ClientInfo) {
+    this.#publisher = publisher
+  }
+
+  /**
+   * @param nowMs - Unix time in milliseconds
+   * @throws BrokerError PROTOCOL_VIOLATED when a header makes no sense
+   */
+  messageOf(frame: StompFrame, nowMs: number): Message {
+    const { headers, body } = frame
+    let head = this.#head
+    if (head === undefined || headers !== this.#headers || head.timestampMs !== nowMs) {
+      head = this.#headOf(frame, nowMs)
+      this.#headers = headers
+      // A hook may change properties where they are: each message has its own.
+      this.#head = head.properties === undefined ? head : undefined
+    }
+    return new Message(head, body)
+  }
+
+  #headOf(frame: StompFrame, nowMs: number): MessageHead {
+    const { headers } = frame
+    const topic = destinationOf(frame)
+    const properties = propertiesOf(headers)
+    return new MessageHead(
+      topic,
+      qosOf(headers),
+      retainOf(headers),
+      properties,
+      this.#publisher,
+      nowMs,
+      undefined,
+    )
+  }
 }
 
 function qosOf(headers: StompHeaders): QoS {
@@ -83,52 +118,5 @@ function propertiesOf(headers: StompHeaders): MessageProperties | undefined {
   return {
     ...(contentType === undefined ? {} : { contentType }),
     ...(userProperties.length === 0 ? {} : { userProperties }),
-  }
-}
-
-/** One MESSAGE to one subscription. */
-export interface Outgoing {
-  readonly delivery: Delivery
-  /** Without mountpoint. */
-  readonly destination: string
-  readonly subscription: StompSubscription
-  readonly messageId: string
-  /** Value of the `ack` header, undefined with `ack:auto`. */
-  readonly ack: string | undefined
-}
-
-/**
- * Writes MESSAGE frames. The part that depends on the message alone is remembered for the
- * last one, because a message to many subscribers comes in one run.
- */
-export class MessageWriter {
-  #message: Message | undefined
-  #version: StompVersion | undefined
-  #contentType = ''
-  #userHeaders = ''
-
-  write(sink: FrameSink, outgoing: Outgoing, version: StompVersion): void {
-    const { delivery, destination, subscription, messageId, ack } = outgoing
-    this.#prepare(delivery.message, version)
-    let head = 'MESSAGE'
-    if (subscription.id !== undefined) head += `\nsubscription:${escapeHeader(subscription.id, version)}`
-    head += `\nmessage-id:${messageId}\ndestination:${escapeHeader(destination, version)}${this.#contentType}`
-    if (ack !== undefined) head += `\nack:${ack}`
-    if (delivery.retain) head += '\nretain:true'
-    writeFrame(sink, head + this.#userHeaders, delivery.message.payload)
-  }
-
-  #prepare(message: Message, version: StompVersion): void {
-    if (this.#message === message && this.#version === version) return
-    const { properties } = message
-    this.#message = message
-    this.#version = version
-    this.#contentType = `\ncontent-type:${escapeHeader(properties?.contentType ?? 'text/plain', version)}`
-    this.#userHeaders = ''
-    for (const [name, value] of properties?.userProperties ?? []) {
-      // An MQTT publisher must not be able to say another message-id, or where the body ends.
-      if (name === '' || HOP_BY_HOP.has(name)) continue
-      this.#userHeaders += `\n${escapeHeader(name, version, 'name')}:${escapeHeader(value, version)}`
-    }
   }
 }

@@ -9,6 +9,8 @@ export interface StompSubscription {
   readonly ack: AckMode
   /** Subscription identifier at the broker: tells which subscriptions a delivery is for. */
   readonly identifier: number
+  /** How each MESSAGE to it begins: see `messageBeginning`. */
+  readonly beginning: Uint8Array
 }
 
 export class Subscriptions {
@@ -16,6 +18,12 @@ export class Subscriptions {
   readonly #byDestination = new Map<string, StompSubscription>()
   readonly #byIdentifier = new Map<number, StompSubscription>()
   #lastIdentifier = 0
+  readonly #beginningOf: (id: string | undefined) => Uint8Array
+
+  /** @param beginningOf - what each MESSAGE to a subscription of that id begins with */
+  constructor(beginningOf: (id: string | undefined) => Uint8Array) {
+    this.#beginningOf = beginningOf
+  }
 
   get size(): number {
     return this.#byKey.size
@@ -30,7 +38,8 @@ export class Subscriptions {
   }
 
   add(id: string | undefined, destination: string, ack: AckMode): StompSubscription {
-    const subscription: StompSubscription = { id, destination, ack, identifier: ++this.#lastIdentifier }
+    const identifier = ++this.#lastIdentifier
+    const subscription = { id, destination, ack, identifier, beginning: this.#beginningOf(id) }
     this.#byKey.set(keyOf(subscription), subscription)
     this.#byDestination.set(destination, subscription)
     this.#byIdentifier.set(subscription.identifier, subscription)

@@ -51,6 +51,27 @@ test('a STOMP client has statistics', async () => {
   expect(client.traffic?.bytesReceived).toBeGreaterThan('SUBSCRIBE'.length)
 })
 
+test('what a hook changes of a message is not said of the next one, though both have the same headers', async () => {
+  const { hub, bed } = await start()
+  let count = 0
+  hub.hooks.add('message.publish', 'test', (message) => {
+    if (typeof message !== 'object') return undefined
+    if (++count === 1) message.properties?.userProperties?.push(['changed', 'yes'])
+    if (count === 3) message.topic = 'elsewhere'
+    return undefined
+  })
+  const peer = bed.peer().connect().send('SUBSCRIBE', { id: '0', destination: '#' })
+  for (let i = 0; i < 2; i++) peer.send('SEND', { destination: 'a', x: '1' }, 'with a property')
+  for (let i = 0; i < 2; i++) peer.send('SEND', { destination: 'a' }, 'without')
+  const frames = await take(peer, 4)
+  expect(frames.map(({ headers }) => [headers.destination, headers.x, headers.changed])).toEqual([
+    ['a', '1', 'yes'],
+    ['a', '1', undefined],
+    ['elsewhere', undefined, undefined],
+    ['a', undefined, undefined],
+  ])
+})
+
 test('retained messages follow a SUBSCRIBE, marked as such', async () => {
   const { bed } = await start()
   const peer = bed.peer().connect()
