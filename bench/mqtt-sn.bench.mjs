@@ -8,10 +8,11 @@ import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { freePort } from './support/ports.mjs'
 
 const MESSAGES = Number(process.argv[2] ?? 100_000)
 const CLIENTS = Number(process.argv[3] ?? 10_000)
@@ -27,14 +28,6 @@ const IDENTITY = 'meter'
 const KEY = 'a key of sixteen'
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 async function startBroker() {
   const dir = mkdtempSync(join(tmpdir(), 'mqtt-sn-bench-'))

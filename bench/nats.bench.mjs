@@ -6,9 +6,10 @@
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from './support/ports.mjs'
 
 const SECONDS = Number(process.argv[2] ?? 3)
 const ROUNDS = 5
@@ -47,14 +48,6 @@ const CASES = [
 ]
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** A client that is logged in, and subscribed where `subscribe` says so. @param onBytes - called with how many bytes have come */
 async function client(port, subscribe = '', onBytes = () => {}) {

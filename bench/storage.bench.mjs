@@ -10,9 +10,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SessionDelivery } from '../dist/broker/delivery.js'
 import { LevelStorage } from '../dist/broker/storage/storage-level.js'
-import { arrivingClient } from '../dist/model/client-info.js'
 import { silentLogger } from '../dist/model/log.js'
 import { Message } from '../dist/model/message.js'
+import { client } from './support/client.mjs'
 
 const RETAINED = Number(process.env.RETAINED ?? 1_000_000)
 const SESSIONS = Number(process.env.SESSIONS ?? 100_000)
@@ -39,27 +39,6 @@ async function inDirectory(run) {
 /** Prints a line that the next one replaces, on a terminal only. */
 function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r${text.padEnd(70)}`)
-}
-
-function client(key) {
-  const origin = {
-    listenerId: 'tcp:default',
-    peer: { host: '10.1.2.3', port: 40_000 },
-    local: { port: 1883 },
-    certificate: undefined,
-  }
-  return arrivingClient(origin, {
-    key,
-    clientId: key,
-    username: `user of ${key}`,
-    protocol: 'mqtt',
-    protocolName: 'MQTT',
-    protocolVersion: '5',
-    gateway: undefined,
-    keepAliveSeconds: 60,
-    cleanStart: false,
-    connectedAtMs: Date.now(),
-  })
 }
 
 async function writes(place) {

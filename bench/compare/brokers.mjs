@@ -1,15 +1,14 @@
 /** The brokers that are compared: how each is started for a scenario, and read. */
 import { fork, spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { freePort } from '../support/ports.mjs'
+import { temporaryDirectory } from '../support/temporary.mjs'
 
 const HOST = '127.0.0.1'
 const PORTS = ['tcp', 'tls', 'ws', 'stomp', 'nats']
-const FIRST_PORT = 12_000
-const PORT_COUNT = 18_000
 const START_PATIENCE_MS = 30_000
 const POLL_MS = 50
 /** What Linux counts CPU time in, whatever its own clock does. */
@@ -89,28 +88,10 @@ function isInstalled(command, flag) {
   return spawnSync(command, [flag], { stdio: 'ignore' }).error === undefined
 }
 
-function temporaryDirectory() {
-  const dir = mkdtempSync(join(tmpdir(), 'hubbub-bench-'))
-  process.on('exit', () => rmSync(dir, { recursive: true, force: true }))
-  return dir
-}
-
-/** Ports that nobody uses, of a range that the system does not take for outgoing connections: there are thousands of them. */
 async function freePorts() {
   const ports = {}
-  for (const name of PORTS) {
-    do ports[name] = FIRST_PORT + Math.floor(Math.random() * PORT_COUNT)
-    while (!(await isFree(ports[name])))
-  }
+  for (const name of PORTS) ports[name] = await freePort()
   return ports
-}
-
-function isFree(port) {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => resolve(false))
-    server.listen(port, HOST, () => server.close(() => resolve(true)))
-  })
 }
 
 function running(child, ports, ask) {

@@ -9,12 +9,12 @@ const LOAD_FLAGS = ['--max-semi-space-size=64']
 const PEAK_POLL_MS = 500
 
 /**
+ * @param program - the compiled generator, if there is one
  * @returns figures of this round, undefined where a thing is not known
  * @throws Error when the load could not be carried out
  */
-export async function measure(broker, port, spec, onChild = () => {}) {
+export async function measure(broker, port, spec, program) {
   const child = fork(LOAD, [], { execArgv: LOAD_FLAGS, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-  onChild(child)
   const marks = {}
   let [peak, timer] = [0, undefined]
   const watchPeak = () => {
@@ -40,7 +40,7 @@ export async function measure(broker, port, spec, onChild = () => {}) {
           })
           .catch(reject)
       })
-      child.send({ target: { host: broker.host, port, transport: spec.transport ?? 'tcp' }, spec })
+      child.send({ target: { host: broker.host, port, transport: spec.transport ?? 'tcp' }, spec, program })
     })
     return derive(result, marks.begin, marks.end, peak)
   } finally {

@@ -8,18 +8,23 @@ const HELP = `Hubbub beside other brokers: npm run bench -- [options]
   --seconds S               length of a round, after a second to warm up (3); "nobody" and "slow" take 60
   --inflight N              how many messages above QoS 0 may be on their way to a subscriber, or from a publisher, for
                             Hubbub and Mosquitto alike (65535, which is as many as there are packet ids)
+  --generator NAME          what makes the load of MQTT over plain TCP: compiled (where there is a C compiler: cc, or $CC), or
+                            node, which makes all else
   --brokers NAME[,NAME]     only these of what is found: Hubbub, Mosquitto, Aedes, nats-server
   --broker NAME=COMMAND     one more; {port} in the command is the port it is to listen on
   --connect NAME=HOST:PORT[:PID]
                             one that runs already; with its process id for CPU and memory
-  --json FILE               where the figures are written (bench/results/figures.json)
-  --summary                 also draw bench/results/summary.svg, for the documentation
+  --json FILE               where the figures are written, with a chart of each scenario beside them
+                            (bench/results/figures.json)
+  --summary                 also draw summary.svg, all of them in one chart
   --list                    names of the scenarios
   --help
 
 Brokers are started on free ports of 127.0.0.1 with storage in memory. CPU is that of the broker's process, all threads,
 and comes from /proc, or elsewhere from the broker itself if it runs in Node. All scenarios take about half an hour. Exits with
 1 if a target is missed.`
+
+const GENERATORS = ['compiled', 'node']
 
 /** @throws TypeError for an unknown option, Error for a wrong value */
 export function readOptions(args) {
@@ -31,6 +36,7 @@ export function readOptions(args) {
       rounds: text('3'),
       seconds: text('3'),
       inflight: text('65535'),
+      generator: { type: 'string' },
       brokers: text(''),
       broker: { type: 'string', multiple: true, default: [] },
       connect: { type: 'string', multiple: true, default: [] },
@@ -40,6 +46,8 @@ export function readOptions(args) {
       help: { type: 'boolean', default: false },
     },
   })
+  if (![undefined, ...GENERATORS].includes(values.generator))
+    throw new Error(`--generator must be one of ${GENERATORS.join(', ')}`)
   return {
     ...values,
     helpText: HELP,

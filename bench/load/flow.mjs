@@ -3,50 +3,19 @@
  * measured is what the broker can do, not how fast it can drop.
  */
 import { setTimeout as wait } from 'node:timers/promises'
+import { planOf } from './modes.mjs'
 import { openAll } from './peer.mjs'
 
-const BURST = 16
+const BURST = 10
 const BURSTS_PER_TURN = 64
 const PACE_MS = 5
 const STALL_MS = 1000
-const FILTERS_AT_ONCE = 100
 const MAX_CATCH_UP_MS = 50
-
-/** Who publishes and subscribes where; `fan` is how many deliveries a message makes. */
-const MODES = {
-  pair: () => ({ topics: (p) => [`bench/${p}/data`], filters: (s) => [`bench/${s}/data`], fan: 1 }),
-  fanout: ({ subscribers }) => ({
-    topics: () => ['bench/fan'],
-    filters: () => ['bench/fan'],
-    fan: subscribers,
-  }),
-  fanin: ({ subscribers }) => ({
-    topics: (p) => [`bench/${p}/data`],
-    filters: () => ['bench/#'],
-    fan: subscribers,
-  }),
-  wildcard: ({ subscribers, topics }) => {
-    const all = range(topics).map((k) => `bench/${k % subscribers}/${k}/v`)
-    return { topics: () => all, filters: (s) => [`bench/${s}/+/v`], fan: 1 }
-  },
-  share: () => ({ topics: () => ['bench/fan'], filters: () => ['$share/g/bench/fan'], fan: 1 }),
-  /** `subscriptions` different filters in all, of which the published topics match one each. */
-  trie: ({ subscribers, subscriptions, topics }) => {
-    const all = range(topics).map((k) => `bench/${k % subscriptions}/value/v`)
-    const own = (s) => range(subscriptions / subscribers).map((i) => `bench/${i * subscribers + s}/+/v`)
-    return { topics: () => all, filters: own, fan: 1 }
-  },
-  nobody: () => ({ topics: (p) => [`bench/${p}/data`], filters: () => [], fan: 0 }),
-}
-
-function range(count) {
-  return Array.from({ length: count }, (_, i) => i)
-}
 
 /** @param report - told 'begin' and 'end' when the counting begins and ends */
 export async function flow(load, report) {
-  const plan = MODES[load.spec.mode](load.spec)
-  const { peers, publishers } = await openPeers(load, plan)
+  const plan = planOf(load)
+  const { peers, publishers } = await openPeers(load, plan.clients)
   const { tally, spec } = load
   const stop = spec.perSecond === undefined ? pump(load, publishers, plan) : pace(load, publishers)
   await wait(spec.warmUpMs)
@@ -62,37 +31,19 @@ export async function flow(load, report) {
   return { ...result, p50Ms: tally.percentile(0.5), p99Ms: tally.percentile(0.99), lost }
 }
 
-async function openPeers(load, { topics, filters }) {
-  const { spec, codec } = load
-  const { subscribers, publishers: count, payloadBytes, idle = 0, slow = 0 } = spec
+async function openPeers(load, clients) {
   const peers = []
-  const login = async (name, i) => {
+  const publishers = []
+  await openAll(clients.length, async (i) => {
+    const { id, filters, packets, isSlow } = clients[i]
     const peer = load.peer()
     peers.push(peer)
-    peer.payloadBytes = payloadBytes
-    await peer.open(load.target, `${name}-${i}`)
-    return peer
-  }
-  await openAll(idle, (i) => login('idle', i))
-  await openAll(subscribers, async (i) => {
-    const peer = await login('subscriber', i)
-    const wanted = filters(i)
-    for (let at = 0; at < wanted.length; at += FILTERS_AT_ONCE)
-      await peer.subscribe(wanted.slice(at, at + FILTERS_AT_ONCE))
+    peer.payloadBytes = load.spec.payloadBytes
+    await peer.open(load.target, id)
+    for (const some of filters) await peer.subscribe(some)
+    if (isSlow) peer.socket.pause()
+    if (packets.length > 0) publishers.push({ peer, packets, next: 0 })
   })
-  for (let i = 0; i < slow; i++) {
-    const peer = await login('slow', i)
-    await peer.subscribe(filters(i))
-    peer.socket.pause()
-  }
-  const encode = (topic) => codec.publish(topic, payloadBytes)
-  const same = new Map()
-  const packetsOf = (list) =>
-    list.map((topic) => same.get(topic) ?? same.set(topic, encode(topic)).get(topic))
-  const publishers = []
-  for (let i = 0; i < count; i++) {
-    publishers.push({ peer: await login('publisher', i), packets: packetsOf(topics(i)), next: 0 })
-  }
   return { peers, publishers }
 }
 
@@ -105,7 +56,7 @@ function publish(publisher, count, tally) {
 /** Sends as long as the window has room, once in a turn of the event loop in which something came. @returns stops it, and tells what was lost */
 function pump(load, publishers, { fan }) {
   const { tally, spec } = load
-  let [turn, lost, isRunning, isPlanned, seen] = [0, 0, true, false, -1]
+  let [turn, lost, isRunning, isPlanned, seen] = [0, 0, true, false, 0]
   const room = () => (fan === 0 ? BURST : (spec.window + tally.received + lost - tally.sent * fan) / fan)
   const fill = () => {
     isPlanned = false

@@ -2,6 +2,7 @@
  * The load generator: a process that is forked with one task and says when it begins and ends counting, so that
  * whoever forked it can read the broker's figures at both moments, and what it counted.
  */
+import { canMake, compiled } from './compiled.mjs'
 import { connects, retained } from './connects.mjs'
 import { flow } from './flow.mjs'
 import { mqtt } from './mqtt.mjs'
@@ -35,16 +36,18 @@ process.once('message', (task) => {
   carryOut(task).catch(fail)
 })
 
-async function carryOut({ target, spec }) {
+async function carryOut({ target, spec, program }) {
   const codec = codecOf(spec)
   const load = {
     target,
     spec,
+    program,
     codec,
     tally: new Tally(),
     onTurn: () => {},
     peer: () => new Peer(codec, load.tally, () => load.onTurn(), fail),
   }
-  const result = await KINDS[spec.kind](load, report)
+  const make = program !== undefined && canMake(spec) ? compiled : KINDS[spec.kind]
+  const result = await make(load, report)
   process.send({ result }, () => process.exit(0))
 }

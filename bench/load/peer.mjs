@@ -4,7 +4,7 @@ import { dial } from './transports.mjs'
 const EMPTY = Buffer.alloc(0)
 const ACK_BYTES = 4
 /** Unacknowledged messages of one publisher, unless the broker wants fewer. */
-const MAX_UNACKED = 500
+export const MAX_UNACKED = 500
 const DIALS_AT_ONCE = 64
 
 export class Peer {

@@ -2,9 +2,9 @@
 import { join } from 'node:path'
 import { storedClient } from '../../dist/broker/session-mirror.js'
 import { LevelStorage } from '../../dist/broker/storage/storage-level.js'
-import { arrivingClient } from '../../dist/model/client-info.js'
 import { silentLogger } from '../../dist/model/log.js'
 import { Message } from '../../dist/model/message.js'
+import { client } from './client.mjs'
 import { progress } from './figures.mjs'
 
 const [directory, retained, sessions] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]
@@ -38,24 +38,3 @@ for (let i = 0; i < sessions; i++) {
 }
 progress('', 1, 1)
 await storage.destroy()
-
-function client(key) {
-  const origin = {
-    listenerId: 'tcp:default',
-    peer: { host: '10.1.2.3', port: 40_000 },
-    local: { port: 1883 },
-    certificate: undefined,
-  }
-  return arrivingClient(origin, {
-    key,
-    clientId: key,
-    username: `user of ${key}`,
-    protocol: 'mqtt',
-    protocolName: 'MQTT',
-    protocolVersion: '5',
-    gateway: undefined,
-    keepAliveSeconds: 60,
-    cleanStart: false,
-    connectedAtMs: Date.now(),
-  })
-}

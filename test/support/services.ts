@@ -14,6 +14,7 @@ export type Service =
   | 'mariadbd'
   | 'pg_ctlcluster'
   | 'slapd'
+  | 'cc'
 
 export type Availability = { skip: false; path: string } | { skip: true; reason: string }
 
