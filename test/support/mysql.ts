@@ -29,7 +29,8 @@ export class MariaDb {
   /** @param certs - speaks TLS too */
   static async start({ certs }: { certs?: Certs } = {}): Promise<MariaDb> {
     const directory = await mkdtemp(join(tmpdir(), 'mariadb-'))
-    const settings = ['--user=root', `--datadir=${join(directory, 'db')}`]
+    // Temporary tables of its own, too: one that starts deletes those of others.
+    const settings = ['--user=root', `--datadir=${join(directory, 'db')}`, `--tmpdir=${directory}`]
     await run('mariadb-install-db', [
       '--no-defaults',
       ...settings,
