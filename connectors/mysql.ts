@@ -108,7 +108,7 @@ class MysqlConnection implements Pooled {
 
   ping(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#connection.ping((error) => (error ? reject(error) : resolve()))
+      this.#connection.ping((error) => (error ? this.#fail(error, reject) : resolve()))
     })
   }
 
@@ -131,13 +131,16 @@ class MysqlConnection implements Pooled {
           this.destroy()
         }
       })
-      query.on('error', (error: unknown) => {
-        if (isFatal(error)) this.#isUsable = false
-        reject(error)
-      })
+      query.on('error', (error: unknown) => this.#fail(error, reject))
       query.on('end', () => resolve(rows))
       this.#abandon = reject
     })
+  }
+
+  /** What a command is told of a lost connection the driver tells nobody else. */
+  #fail(error: unknown, reject: (error: unknown) => void): void {
+    if (isFatal(error)) this.#isUsable = false
+    reject(error)
   }
 }
 

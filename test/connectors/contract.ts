@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import type { Connector, ConnectorContext } from '../../connectors/connector.ts'
+import { resettingRelay } from '../support/resetting-relay.ts'
 import { contextOf, Listener } from './support.ts'
 
 /** A backend that a test may do everything to. */
@@ -28,6 +29,9 @@ export interface Contract<C extends Connector> {
 }
 
 const OPENINGS = 60
+/** Of what a connector sends at its start: more than any of them needs before its first answer. */
+const MAX_PIECES = 12
+const PATIENCE_MS = 8000
 
 const failure = { name: 'BrokerError', code: 'BACKEND_FAILED' }
 
@@ -83,6 +87,23 @@ export function connectorContract<C extends Connector>(name: string, contract: C
     await ask(connector)
   })
 
+  test(`${name}: a connection that is reset, at whatever point, is replaced`, async () => {
+    const { address } = contract.backend()
+    const port = /:(\d+)/.exec(address)?.[1] ?? ''
+    for (let pieces = 0; ; pieces++) {
+      const relay = await resettingRelay(Number(port), pieces)
+      const connector = await contract.open(address.replace(port, String(relay.port)), {}, contextOf())
+      const isAnswered = () => answered(ask(connector))
+      // Its first look has come to an end.
+      await expect.poll(() => relay.hasReset || connector.status.state === 'connected').toBe(true)
+      while (!relay.hasReset && pieces < MAX_PIECES) await isAnswered()
+      await expect.poll(isAnswered, { message: `after ${pieces} pieces`, timeout: PATIENCE_MS }).toBe(true)
+      await connector.close()
+      relay.close()
+      if (!relay.hasReset) break
+    }
+  })
+
   test(`${name}: without auto_reconnect a lost backend is tried again when it is needed`, async () => {
     const backend = contract.backend()
     await backend.kill()
@@ -103,14 +124,7 @@ export function connectorContract<C extends Connector>(name: string, contract: C
     onTestFinished(() => backend.proceed())
     await expect(ask(connector)).rejects.toMatchObject({ code: 'BACKEND_TIMEOUT' })
     backend.proceed()
-    await expect
-      .poll(() =>
-        ask(connector).then(
-          () => true,
-          () => false,
-        ),
-      )
-      .toBe(true)
+    await expect.poll(() => answered(ask(connector))).toBe(true)
     expect(connector.counters).toMatchObject({ timeouts: 1, inflight: 0 })
   })
 
@@ -181,5 +195,12 @@ export function connectorContract<C extends Connector>(name: string, contract: C
       expect(texts).not.toContain('not-the-right-one')
       expect(texts).not.toContain(contract.secret)
     },
+  )
+}
+
+function answered(call: Promise<unknown>): Promise<boolean> {
+  return call.then(
+    () => true,
+    () => false,
   )
 }
