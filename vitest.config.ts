@@ -1,7 +1,10 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
+    // One process less than there are cores would be one process, and the other core idle, where there are two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 60_000,
     deps: { interopDefault: false },
@@ -12,6 +15,8 @@ export default defineConfig({
         test: {
           name: 'interop',
           include: ['test/interop/**/*.test.ts'],
+          // A test may start a dozen of processes, one after the other.
+          testTimeout: 60_000,
           globalSetup: ['test/support/build.ts'],
         },
       },
