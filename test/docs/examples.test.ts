@@ -17,6 +17,7 @@ import { streamListenerFactory } from '../../gateways/stream-listeners.ts'
 import { gatewayListenerDefaults, listenerSchema } from '../../listeners/config.ts'
 import { silentLogger } from '../../model/log.ts'
 import { connect, publish, startHub, subscription } from '../broker/support.ts'
+import { temporaryDirectory } from '../config/sample.ts'
 
 const BIND = '127.0.0.1:0'
 
@@ -88,6 +89,7 @@ test('the example gateway tells a peer that the broker ends it', async () => {
 
 test('a broker inside a program runs the functions attached to its hooks', async () => {
   const broker = await startBroker({
+    node: { data_dir: temporaryDirectory() },
     listeners: { tcp: { default: { bind: BIND } } },
     log: { level: 'error' },
   })
