@@ -7,6 +7,8 @@ export default defineConfig({
     maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    // What is waited for comes at once, but not within a second where the machine is busy.
+    expect: { poll: { timeout: 8_000 } },
     deps: { interopDefault: false },
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/interop/**'] } },
